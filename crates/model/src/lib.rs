@@ -1,0 +1,18 @@
+//! The words every other crate shares: digests, references, platforms, names, and the framed
+//! encoding behind every content hash.
+//!
+//! Pure values. This crate knows no file format, no wire format, no clock and no environment.
+
+mod content_hash;
+mod digest;
+mod names;
+mod platform;
+mod reference;
+
+pub use content_hash::{ContentHasher, InputHash, InputHashError};
+pub use digest::{Algorithm, Digest, DigestError};
+pub use names::{FeatureName, ImageName, NameError, VariantName, VersionName};
+pub use platform::{Platform, PlatformError};
+pub use reference::{
+    DEFAULT_REGISTRY, Reference, ReferenceError, RegistryHost, Repository, Tag, is_loopback_host,
+};

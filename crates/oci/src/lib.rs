@@ -1,0 +1,3 @@
+//! Layers, manifests and the local store.
+
+pub mod spec;
