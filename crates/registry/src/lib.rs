@@ -1,1 +1,29 @@
-//! To be written.
+//! The registry client: everything Launchway asks of, and sends to, a registry over HTTP.
+//!
+//! One funnel makes every request and adds, in this order: mirrors (reads only), credentials and
+//! tokens, retries, throttling, events. What an answer means is decided by one table
+//! ([`ErrorClass`]). Content is verified against its digest before anybody sees it, manifests
+//! stay the bytes they came as, and no secret (credential, token, signed URL) reaches an error, an
+//! event or another host.
+//!
+//! This crate reads no environment and prints nothing: settings come in as [`ClientOptions`],
+//! what happens goes out as [`ClientEvent`]. It does not know what an image is for.
+
+mod client;
+pub mod codes;
+mod credentials;
+mod error;
+mod event;
+mod options;
+
+pub use client::{
+    BlobBody, BlobSource, Client, Found, MANIFEST_LIMIT, ManifestTarget, Ping, Probe, PushOutcome,
+    RawManifest,
+};
+pub use credentials::{
+    Credential, CredentialPaths, Credentials, CredentialsError, DockerCredentials, NoCredentials,
+    Secret,
+};
+pub use error::{ClientError, ErrorClass, RegistryError};
+pub use event::{ClientEvent, Direction};
+pub use options::{ClientOptions, Mirror, RetryPolicy};
