@@ -1,1 +1,30 @@
-//! To be written.
+//! Dockerfiles: text to a spanned tree, the tree to a graph of stages, variables, `.dockerignore`.
+//!
+//! Pure: this crate reads no files, asks no registry and knows no engine. It follows BuildKit where
+//! the reference leaves room, and refuses with a span whatever Launchway cannot build.
+
+mod ast;
+pub mod codes;
+mod expand;
+mod go_match;
+mod graph;
+mod ignore;
+mod mount;
+mod parse;
+mod ports;
+
+pub use ast::{
+    Add, ArgDef, ArgInstruction, CommandLine, Copy, CopySource, Directives, Dockerfile,
+    Healthcheck, HealthcheckCommand, Heredoc, Instruction, InstructionKind, Onbuild, Run,
+    RunInvocation, RunNetwork, Stage,
+};
+pub use expand::{ExpandError, expand, expand_keep_quotes, expand_words};
+pub use go_match::{PatternError, go_match};
+pub use graph::{
+    BuildInputs, ContextSource, ExternalImage, ResolvedStage, StageBase, StageGraph, canonical,
+    resolve,
+};
+pub use ignore::IgnoreRules;
+pub use mount::{CacheSharing, MountFlag, MountKind, RunMount};
+pub use parse::{Parsed, instruction_names, parse, parse_onbuild};
+pub use ports::{PortError, exposed_ports};
