@@ -7,9 +7,14 @@
 //! The keys stand in one table (`keys`), which drives both the check of a document's shape and
 //! [`json_schema`]; the two cannot disagree.
 
+mod check;
 pub mod codes;
+mod document;
 mod family;
+mod keys;
+mod read;
 mod schema;
+mod shape;
 mod starter;
 mod template;
 
@@ -37,9 +42,6 @@ pub struct Parsed {
 }
 
 /// Reads a family file. All problems are reported at once.
-pub fn parse(_source: SourceId, _text: &str) -> Parsed {
-    Parsed {
-        family: None,
-        diagnostics: Vec::new(),
-    }
+pub fn parse(source: SourceId, text: &str) -> Parsed {
+    document::parse(source, text)
 }
