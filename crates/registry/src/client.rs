@@ -2,20 +2,25 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use launchway_model::{Digest, Reference, RegistryHost, Repository, Tag};
 use launchway_oci::spec::Descriptor;
 
-use crate::{ClientError, ClientOptions, ErrorClass, RegistryError};
+use crate::core::Core;
+use crate::{ClientError, ClientOptions, RegistryError};
 
 /// The largest manifest that is read, in bytes.
 pub const MANIFEST_LIMIT: u64 = 8 * 1024 * 1024;
 
+/// How long a registry may stay silent, unless the caller says otherwise.
+const PATIENCE: Duration = Duration::from_secs(60);
+
 /// A client for any number of registries. Clones share connections, tokens and what is known to exist.
 #[derive(Clone, Debug)]
 pub struct Client {
-    _options: Arc<ClientOptions>,
+    core: Arc<Core>,
 }
 
 /// Whether a registry has a manifest.
@@ -82,101 +87,129 @@ pub struct Ping {
     pub authenticated: bool,
 }
 
-fn unfinished<T>() -> Result<T, RegistryError> {
-    Err(RegistryError {
-        class: ErrorClass::Permanent,
-        request: String::new(),
-        status: None,
-        detail: String::new(),
-        attempts: 0,
-    })
-}
-
 impl Client {
     pub fn new(options: ClientOptions) -> Result<Client, ClientError> {
+        Self::with_patience(options, PATIENCE)
+    }
+
+    /// Like [`Client::new`], with another limit to how long a registry may stay silent before the
+    /// try counts as failed.
+    pub fn with_patience(
+        options: ClientOptions,
+        patience: Duration,
+    ) -> Result<Client, ClientError> {
         Ok(Client {
-            _options: Arc::new(options),
+            core: Arc::new(Core::new(options, patience)?),
         })
     }
 
-    /// Asks the registry itself (never a mirror) whether it has a manifest: one request.
-    pub async fn probe(&self, _reference: &Reference) -> Probe {
-        Probe::Absent
+    /// Asks the registry itself, never a mirror, whether it has a manifest: one HEAD when it
+    /// answers as it should.
+    pub async fn probe(&self, reference: &Reference) -> Probe {
+        self.core.probe(reference).await
     }
 
-    /// Like [`Client::probe`], but mirrors may answer: what a pull would get.
-    pub async fn resolve(&self, _reference: &Reference) -> Probe {
-        Probe::Absent
+    /// Like [`Client::probe`], but mirrors are asked first: what a pull would get.
+    pub async fn resolve(&self, reference: &Reference) -> Probe {
+        self.core.resolve(reference).await
     }
 
-    pub async fn manifest(&self, _reference: &Reference) -> Result<RawManifest, RegistryError> {
-        unfinished()
+    /// Reads a manifest or an index and verifies its digest. By the digest when the reference has
+    /// one, else by the tag, else by the tag `latest`.
+    pub async fn manifest(&self, reference: &Reference) -> Result<RawManifest, RegistryError> {
+        self.core.manifest(reference).await
     }
 
+    /// Puts a manifest or an index. Everything it points to in the same repository has to be
+    /// there. When it has a subject and the registry keeps no list of referrers, the tag that
+    /// stands in for the list is updated as well.
     pub async fn put_manifest(
         &self,
-        _repository: &Repository,
-        _target: ManifestTarget,
-        _media_type: &str,
-        _bytes: Bytes,
+        repository: &Repository,
+        target: ManifestTarget,
+        media_type: &str,
+        bytes: Bytes,
     ) -> Result<Digest, RegistryError> {
-        unfinished()
+        self.core
+            .put_manifest(repository, target, media_type, bytes)
+            .await
     }
 
+    /// Downloads a blob to a path, which is written only once the content is verified. A transfer
+    /// that breaks off goes on where it stopped; callers who want the same blob at the same time
+    /// share one transfer.
     pub async fn pull_blob(
         &self,
-        _repository: &Repository,
-        _digest: &Digest,
-        _size: u64,
-        _to: &Path,
+        repository: &Repository,
+        digest: &Digest,
+        size: u64,
+        to: &Path,
     ) -> Result<(), RegistryError> {
-        unfinished()
+        Arc::clone(&self.core)
+            .pull_blob(repository, digest, size, to)
+            .await
     }
 
+    /// Reads a small blob, such as a config, of at most `limit` bytes.
     pub async fn read_blob(
         &self,
-        _repository: &Repository,
-        _digest: &Digest,
-        _limit: u64,
+        repository: &Repository,
+        digest: &Digest,
+        limit: u64,
     ) -> Result<Bytes, RegistryError> {
-        unfinished()
+        self.core.read_blob(repository, digest, limit).await
     }
 
+    /// Brings a blob into a repository: not at all when it is there, without sending it when one
+    /// of the `mount_from` repositories on the same registry has it, else in one stream. Callers
+    /// who push the same blob at the same time share one upload.
     pub async fn push_blob(
         &self,
-        _repository: &Repository,
-        _blob: &BlobSource,
-        _mount_from: &[Repository],
+        repository: &Repository,
+        blob: &BlobSource,
+        mount_from: &[Repository],
     ) -> Result<PushOutcome, RegistryError> {
-        unfinished()
+        Arc::clone(&self.core)
+            .push_blob(repository, blob, mount_from)
+            .await
     }
 
+    /// Whether a blob is in a repository. A yes is remembered and not asked for again.
     pub async fn blob_exists(
         &self,
-        _repository: &Repository,
-        _digest: &Digest,
+        repository: &Repository,
+        digest: &Digest,
     ) -> Result<bool, RegistryError> {
-        unfinished()
+        self.core.blob_exists(repository, digest).await
     }
 
-    pub async fn tags(&self, _repository: &Repository) -> Result<Vec<Tag>, RegistryError> {
-        unfinished()
+    /// All tags of a repository, in the registry's order. Names that are no tags by the grammar
+    /// are left out.
+    pub async fn tags(&self, repository: &Repository) -> Result<Vec<Tag>, RegistryError> {
+        self.core.tags(repository).await
     }
 
+    /// What refers to a manifest (signatures, records), of one artifact type or of all. Empty
+    /// when there is nothing, also when the subject itself is not there.
     pub async fn referrers(
         &self,
-        _repository: &Repository,
-        _subject: &Digest,
-        _artifact_type: Option<&str>,
+        repository: &Repository,
+        subject: &Digest,
+        artifact_type: Option<&str>,
     ) -> Result<Vec<Descriptor>, RegistryError> {
-        unfinished()
+        self.core
+            .referrers(repository, subject, artifact_type)
+            .await
     }
 
-    pub async fn delete(&self, _reference: &Reference) -> Result<(), RegistryError> {
-        unfinished()
+    /// Deletes a manifest by its digest, or a tag. What is not there is an error of the class
+    /// missing.
+    pub async fn delete(&self, reference: &Reference) -> Result<(), RegistryError> {
+        self.core.delete(reference).await
     }
 
-    pub async fn ping(&self, _host: &RegistryHost) -> Result<Ping, RegistryError> {
-        unfinished()
+    /// Asks whether there is a registry and whether it lets us in. No other call needs this.
+    pub async fn ping(&self, host: &RegistryHost) -> Result<Ping, RegistryError> {
+        self.core.ping(host).await
     }
 }

@@ -11,6 +11,8 @@ pub enum ClientError {
         "the mirror prefix {prefix:?} is no repository path: it has lower-case letters, digits and '/'"
     )]
     MirrorPrefix { prefix: String },
+    #[error("the user agent holds characters that no header can carry")]
+    UserAgent,
 }
 
 /// What kind of failure it was, and so what can be done about it.

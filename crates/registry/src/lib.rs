@@ -9,12 +9,28 @@
 //! This crate reads no environment and prints nothing: settings come in as [`ClientOptions`],
 //! what happens goes out as [`ClientEvent`]. It does not know what an image is for.
 
+mod answer;
+mod auth;
+mod body;
+mod challenge;
 mod client;
 pub mod codes;
+mod core;
 mod credentials;
+mod endpoint;
 mod error;
 mod event;
+mod link;
+mod listing;
+mod manifests;
 mod options;
+mod pull;
+mod push;
+mod redact;
+mod referrers;
+mod retry;
+mod transport;
+mod verify;
 
 pub use client::{
     BlobBody, BlobSource, Client, Found, MANIFEST_LIMIT, ManifestTarget, Ping, Probe, PushOutcome,

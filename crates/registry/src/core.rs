@@ -1,0 +1,206 @@
+//! What all calls share: the funnel every request goes through, and what is known so far.
+
+use std::collections::{HashMap, HashSet};
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use futures_util::future::{BoxFuture, WeakShared};
+use http::{Method, StatusCode};
+use launchway_model::{Digest, RegistryHost, Repository};
+use reqwest::Url;
+
+use crate::answer::Failure;
+use crate::auth::{Access, Auth, Proof};
+use crate::endpoint::{Endpoints, same_server};
+use crate::referrers::Turns;
+use crate::retry::{Gates, Tries};
+use crate::transport::{Answer, Request, Transport};
+use crate::{
+    ClientError, ClientEvent, ClientOptions, Ping, PushOutcome, RegistryError, RetryPolicy,
+};
+
+/// A transfer that others may join; it lives as long as somebody waits for it.
+pub(crate) type Joined<T> = WeakShared<BoxFuture<'static, Result<T, RegistryError>>>;
+
+/// A download under way, and where its content is wanted. The list is taken when the download
+/// hands out its content; who comes later starts anew.
+#[derive(Clone)]
+pub(crate) struct Download {
+    pub(crate) flight: Joined<()>,
+    pub(crate) wanted_at: Arc<Mutex<Option<Vec<PathBuf>>>>,
+}
+
+pub(crate) struct Core {
+    pub(crate) transport: Arc<Transport>,
+    auth: Auth,
+    retry: RetryPolicy,
+    gates: Gates,
+    /// Whether a blob is in a repository, as far as it was asked or done here.
+    blobs: Mutex<HashMap<(Repository, Digest), bool>>,
+    pub(crate) uploads: Mutex<HashMap<(Repository, Digest), Joined<PushOutcome>>>,
+    pub(crate) downloads: Mutex<HashMap<(Repository, Digest), Download>>,
+    /// Registries that turned out not to keep lists of referrers.
+    pub(crate) without_referrers: Mutex<HashSet<RegistryHost>>,
+    pub(crate) turns: Turns,
+}
+
+impl std::fmt::Debug for Core {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Core")
+            .field("retry", &self.retry)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Core {
+    pub(crate) fn new(options: ClientOptions, patience: Duration) -> Result<Self, ClientError> {
+        let endpoints = Endpoints::new(options.plain_http, options.mirrors)?;
+        let emit = options.events.unwrap_or_else(|| Arc::new(|_| {}));
+        Ok(Self {
+            transport: Arc::new(Transport::new(
+                endpoints,
+                emit,
+                &options.user_agent,
+                patience,
+            )?),
+            auth: Auth::new(options.credentials),
+            retry: options.retry,
+            gates: Gates::default(),
+            blobs: Mutex::default(),
+            uploads: Mutex::default(),
+            downloads: Mutex::default(),
+            without_referrers: Mutex::default(),
+            turns: Turns::default(),
+        })
+    }
+
+    /// The tries of one call. `what` is its path below the host, for people.
+    pub(crate) fn tries<'a>(
+        &'a self,
+        method: &Method,
+        repository: &'a Repository,
+        what: &str,
+    ) -> Tries<'a> {
+        Tries::new(
+            &self.retry,
+            &self.gates,
+            &*self.transport.emit,
+            repository.host(),
+            format!("{method} {repository}/{what}"),
+        )
+    }
+
+    /// The URL of something in a repository; `what` may have a query.
+    pub(crate) fn url(&self, repository: &Repository, what: &str) -> Result<Url, Failure> {
+        let path = format!("{}/{what}", repository.path());
+        self.transport.endpoints.url(repository.host(), &path)
+    }
+
+    pub(crate) fn emit(&self, event: ClientEvent) {
+        (self.transport.emit)(event);
+    }
+
+    /// Makes one try of a request and gives back its success. Proves who we are when the registry
+    /// asks for it, and once more when it no longer believes what it believed before.
+    pub(crate) async fn ask(&self, access: &Access, request: &Request) -> Result<Answer, Failure> {
+        let ours = self.transport.endpoints.url(&access.host, "")?;
+        // An upload may be sent elsewhere; who we are is nobody's business there.
+        let is_registry = same_server(&ours, &request.url);
+        let mut renewed = false;
+        loop {
+            let proof = if is_registry {
+                self.auth.proof(&self.transport, access).await?
+            } else {
+                None
+            };
+            let header = proof.as_ref().map(|proof| &proof.header);
+            let answer = self
+                .transport
+                .exchange(&access.host, request, header)
+                .await?;
+            if answer.status().is_success() {
+                return Ok(answer);
+            }
+            let may_renew = is_registry && !answer.strayed && !renewed;
+            if answer.status() == StatusCode::UNAUTHORIZED && may_renew {
+                self.auth.learn(
+                    &self.transport,
+                    access,
+                    &answer.url,
+                    answer.headers(),
+                    proof.as_ref(),
+                )?;
+                answer.drain().await;
+                renewed = true;
+                continue;
+            }
+            return Err(self.refusal(access, request, answer, proof.as_ref()).await);
+        }
+    }
+
+    /// The failure behind an answer. A 403 to a HEAD has no body to read, and only the body tells
+    /// a rate limit from a lack of rights: it is asked for.
+    async fn refusal(
+        &self,
+        access: &Access,
+        request: &Request,
+        answer: Answer,
+        proof: Option<&Proof>,
+    ) -> Failure {
+        let secrets: Vec<&str> = proof.iter().map(|proof| proof.secret()).collect();
+        let is_mute = request.method == Method::HEAD && answer.status() == StatusCode::FORBIDDEN;
+        if !is_mute || answer.strayed {
+            return answer.into_failure(&secrets).await;
+        }
+        let mut again = Request::new(Method::GET, request.url.clone());
+        again.headers = request.headers.clone();
+        let header = proof.map(|proof| &proof.header);
+        match self.transport.exchange(&access.host, &again, header).await {
+            Ok(explained) if matches!(explained.status().as_u16(), 403 | 429) => {
+                explained.into_failure(&secrets).await
+            }
+            _ => answer.into_failure(&secrets).await,
+        }
+    }
+
+    /// What is known about a blob in a repository.
+    pub(crate) fn known(&self, repository: &Repository, digest: &Digest) -> Option<bool> {
+        let blobs = self.blobs.lock().expect("no holder of the blobs panics");
+        blobs.get(&(repository.clone(), digest.clone())).copied()
+    }
+
+    pub(crate) fn remember(&self, repository: &Repository, digest: &Digest, present: bool) {
+        let mut blobs = self.blobs.lock().expect("no holder of the blobs panics");
+        blobs.insert((repository.clone(), digest.clone()), present);
+    }
+
+    pub(crate) async fn ping(&self, host: &RegistryHost) -> Result<Ping, RegistryError> {
+        let mut tries = Tries::new(
+            &self.retry,
+            &self.gates,
+            &*self.transport.emit,
+            host,
+            format!("GET {host}/v2/"),
+        );
+        loop {
+            tries.start().await?;
+            let result = match self.transport.endpoints.url(host, "") {
+                Ok(url) => {
+                    let request = Request::new(Method::GET, url);
+                    self.ask(&Access::host(host), &request).await
+                }
+                Err(failure) => Err(failure),
+            };
+            match result {
+                Ok(answer) => {
+                    answer.drain().await;
+                    return Ok(Ping {
+                        authenticated: self.auth.is_asked(host),
+                    });
+                }
+                Err(failure) => tries.again(failure).await?,
+            }
+        }
+    }
+}
