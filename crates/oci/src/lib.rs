@@ -1,3 +1,31 @@
 //! Layers, manifests and the local store.
+//!
+//! This crate owns everything between a directory of changed files and a blob a registry takes:
+//! the deterministic tar, hashing, compression, safe unpacking, the store that several processes
+//! share, the view of stacked layers as one tree, the index of a layer's paths, and the reading
+//! and writing of OCI layouts. It knows no HTTP and no image families.
 
+mod compress;
+mod error;
+mod hash;
+mod index;
+mod layer;
+mod layout;
 pub mod spec;
+mod stack;
+mod store;
+mod temp;
+mod tree;
+mod unpack;
+
+pub use compress::Compression;
+pub use error::{StoreError, UnpackError};
+pub use hash::{Hasher, hash_reader};
+pub use index::{Conflict, ConflictKind, IndexError, IndexedKind, IndexedPath, PathIndex};
+pub use layer::{CommitOptions, Layer};
+pub use layout::{ArchiveImage, read_archive, read_layout, write_archive, write_layout};
+pub use stack::Stack;
+pub use store::Store;
+pub use temp::{BlobWriter, TempPath, WorkingLayer};
+pub use tree::{EntryKind, Tree, TreeEntry, resolve, walk};
+pub use unpack::{Flavour, UnpackOptions, Whiteouts, unpack};

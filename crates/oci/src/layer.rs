@@ -1,0 +1,56 @@
+//! A layer that is in the store, and how a new one is made.
+
+use std::os::fd::OwnedFd;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, OnceLock};
+
+use launchway_model::Digest;
+
+use crate::Compression;
+
+/// A committed or imported layer. Its directory never changes.
+#[derive(Clone, Debug)]
+pub struct Layer {
+    pub diff_id: Digest,
+    /// Usable as a lower directory of an overlay: removals are character devices 0:0, directories
+    /// that hide everything below carry the opaque attribute of the store's flavour.
+    pub dir: PathBuf,
+    /// The length of the uncompressed tar.
+    pub size: u64,
+    /// How many entries the tar has; 0 for a layer that changes nothing.
+    pub entries: u64,
+    /// Whether the tar has an entry for the root directory itself.
+    pub(crate) has_root: bool,
+    pub(crate) handle: Arc<OnceLock<OwnedFd>>,
+}
+
+impl Layer {
+    pub(crate) fn new(
+        diff_id: Digest,
+        dir: &Path,
+        size: u64,
+        entries: u64,
+        has_root: bool,
+    ) -> Self {
+        Self {
+            diff_id,
+            dir: dir.to_owned(),
+            size,
+            entries,
+            has_root,
+            handle: Arc::default(),
+        }
+    }
+}
+
+/// How a layer is made from an upper directory.
+#[derive(Clone, Debug, Default)]
+pub struct CommitOptions {
+    /// Times later than this (seconds since the epoch) become this.
+    pub clamp_mtime: Option<i64>,
+    /// Also make the blob, in the same pass.
+    pub compress: Option<Compression>,
+    /// Paths (relative to the root) that were put there for a mount and are no part of the
+    /// result. A directory is left out only when nothing below it stays.
+    pub ignore: Vec<PathBuf>,
+}

@@ -1,0 +1,157 @@
+//! A file tree to look at: what COPY reads from and what users and working directories are looked
+//! up in. Paths are relative to the tree's root, `""` is the root itself, and no method follows a
+//! symbolic link; [`resolve`] does that, inside the tree.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::ffi::{OsStr, OsString};
+use std::fs::File;
+use std::io;
+use std::path::{Component, Path, PathBuf};
+
+/// What an entry of a tree is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum EntryKind {
+    File,
+    Dir,
+    Symlink,
+    Fifo,
+    Socket,
+    CharDevice,
+    BlockDevice,
+}
+
+/// The metadata of an entry.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TreeEntry {
+    pub kind: EntryKind,
+    /// The twelve permission bits.
+    pub mode: u32,
+    pub uid: u32,
+    pub gid: u32,
+    /// Bytes, for files.
+    pub size: u64,
+    /// Whole seconds since the epoch.
+    pub mtime: i64,
+    /// For devices: the number as `makedev` packs it.
+    pub rdev: u64,
+    /// Device and inode when the file has more than one name, to keep hard links together.
+    pub inode: Option<(u64, u64)>,
+}
+
+/// A tree of files that does not change while it is looked at.
+pub trait Tree {
+    /// The entry at a path; `None` when there is none.
+    ///
+    /// # Errors
+    /// When the disk fails or the path is not a relative one without `..`.
+    fn entry(&self, path: &Path) -> io::Result<Option<TreeEntry>>;
+
+    /// The names in a directory, sorted bytewise.
+    ///
+    /// # Errors
+    /// When there is no directory at the path.
+    fn children(&self, path: &Path) -> io::Result<Vec<OsString>>;
+
+    /// Opens a regular file for reading.
+    ///
+    /// # Errors
+    /// When there is no regular file at the path.
+    fn open(&self, path: &Path) -> io::Result<File>;
+
+    /// Where the symbolic link at a path points.
+    ///
+    /// # Errors
+    /// When there is no symbolic link at the path.
+    fn read_link(&self, path: &Path) -> io::Result<PathBuf>;
+
+    /// The extended attributes that belong into a layer: `security.capability` and `user.*`.
+    ///
+    /// # Errors
+    /// When there is no entry at the path.
+    fn xattrs(&self, path: &Path) -> io::Result<BTreeMap<OsString, Vec<u8>>>;
+}
+
+/// As many links as the kernel follows before it calls it a loop.
+const MAX_LINKS: usize = 40;
+
+/// The path that `path` means inside the tree when its symbolic links are followed: absolute links
+/// start at the tree's root, and `..` stops there. What does not exist is kept as it is written,
+/// so the path of something that is yet to be made can be resolved too.
+///
+/// # Errors
+/// When there are more than 40 links in the way, or the tree cannot be read.
+pub fn resolve(tree: &dyn Tree, path: &Path, follow_last: bool) -> io::Result<PathBuf> {
+    let mut todo: VecDeque<OsString> = parts(path).collect();
+    let mut done = PathBuf::new();
+    let mut links = 0;
+    while let Some(part) = todo.pop_front() {
+        if part == ".." {
+            done.pop();
+            continue;
+        }
+        let here = done.join(&part);
+        let is_last = todo.is_empty();
+        let is_link = (follow_last || !is_last)
+            && matches!(tree.entry(&here)?, Some(entry) if entry.kind == EntryKind::Symlink);
+        if !is_link {
+            done = here;
+            continue;
+        }
+        links += 1;
+        if links > MAX_LINKS {
+            return Err(io::Error::from(rustix::io::Errno::LOOP));
+        }
+        let target = tree.read_link(&here)?;
+        if target.is_absolute() {
+            done = PathBuf::new();
+        }
+        for part in parts(&target).collect::<Vec<_>>().into_iter().rev() {
+            todo.push_front(part);
+        }
+    }
+    Ok(done)
+}
+
+fn parts(path: &Path) -> impl Iterator<Item = OsString> + '_ {
+    path.components().filter_map(|component| match component {
+        Component::Normal(name) => Some(name.to_owned()),
+        Component::ParentDir => Some(OsString::from("..")),
+        Component::CurDir | Component::RootDir | Component::Prefix(_) => None,
+    })
+}
+
+/// Calls `visit` for `root` and everything below it: parents before children, siblings sorted
+/// bytewise. Does nothing when there is no entry at `root`.
+///
+/// # Errors
+/// What the tree or `visit` fails with; the walk ends there.
+pub fn walk<E: From<io::Error>>(
+    tree: &dyn Tree,
+    root: &Path,
+    visit: &mut dyn FnMut(&Path, &TreeEntry) -> Result<(), E>,
+) -> Result<(), E> {
+    let Some(entry) = tree.entry(root)? else {
+        return Ok(());
+    };
+    visit(root, &entry)?;
+    if entry.kind == EntryKind::Dir {
+        for name in tree.children(root)? {
+            walk(tree, &root.join(name), visit)?;
+        }
+    }
+    Ok(())
+}
+
+/// The names of a path that stays inside a tree.
+pub(crate) fn inside(path: &Path) -> io::Result<Vec<&OsStr>> {
+    path.components()
+        .filter(|component| !matches!(component, Component::CurDir))
+        .map(|component| match component {
+            Component::Normal(name) => Ok(name),
+            _ => Err(io::Error::new(
+                io::ErrorKind::InvalidInput,
+                "a path in a tree is relative and has no '..'",
+            )),
+        })
+        .collect()
+}
