@@ -1,0 +1,116 @@
+//! What one run in the sandbox consists of. Owns the description only; it knows nothing of how the kernel is asked.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// One command and everything it may see.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RunSpec {
+    /// Layer directories in overlayfs form, the topmost first. May be empty when `upper` holds the whole root.
+    pub lower: Vec<PathBuf>,
+    /// Where changes go. `None` gives the command a throw-away upper directory in memory.
+    pub upper: Option<PathBuf>,
+    /// Overlayfs' work directory, on the file system of `upper`. Required when `upper` is given.
+    pub work: Option<PathBuf>,
+    /// Mounted over the root, shallow targets first and otherwise in this order.
+    pub mounts: Vec<MountSpec>,
+    /// The command. A first word without a slash is looked up in the `PATH` of `env`, inside the root.
+    pub argv: Vec<OsString>,
+    /// The whole environment of the command: nothing is inherited and nothing is added.
+    pub env: Vec<(OsString, OsString)>,
+    /// The working directory inside the root. It must exist.
+    pub cwd: PathBuf,
+    pub user: UserIds,
+    /// Name of the machine as the command sees it.
+    pub hostname: String,
+    pub network: Network,
+    /// File to show as `/etc/resolv.conf`. `None` shows the host's, or leaves the image's with [`Network::None`].
+    pub resolv_conf: Option<PathBuf>,
+    /// File to show as `/etc/hosts`. `None` shows a generated one that knows `localhost` and `hostname`.
+    pub hosts: Option<PathBuf>,
+    /// After this long the whole process tree is killed.
+    pub timeout: Option<Duration>,
+    /// Sets `no_new_privs`. Off in BuildKit's RUN, where `sudo` must work.
+    pub no_new_privileges: bool,
+}
+
+impl RunSpec {
+    /// A run as root with the host's network, an empty environment and `/` as working directory, whose changes are
+    /// thrown away.
+    #[must_use]
+    pub fn new(lower: Vec<PathBuf>, argv: Vec<OsString>) -> Self {
+        Self {
+            lower,
+            upper: None,
+            work: None,
+            mounts: Vec::new(),
+            argv,
+            env: Vec::new(),
+            cwd: PathBuf::from("/"),
+            user: UserIds::default(),
+            hostname: String::from("buildkitsandbox"),
+            network: Network::Host,
+            resolv_conf: None,
+            hosts: None,
+            timeout: None,
+            no_new_privileges: false,
+        }
+    }
+}
+
+/// Something mounted into the root for the length of one run. Targets are resolved inside the root, links included.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum MountSpec {
+    /// A file or directory of the host. Device nodes below it are never usable.
+    Bind {
+        source: PathBuf,
+        target: PathBuf,
+        read_only: bool,
+    },
+    /// An empty directory in memory; `size` is in bytes and `mode` holds the 12 permission bits.
+    Tmpfs {
+        target: PathBuf,
+        size: Option<u64>,
+        mode: u32,
+    },
+}
+
+/// Numeric identity of the command.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct UserIds {
+    pub uid: u32,
+    pub gid: u32,
+    /// Supplementary groups.
+    pub groups: Vec<u32>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Network {
+    /// The network namespace of the caller.
+    Host,
+    /// A network namespace of its own in which only the loopback interface is up.
+    None,
+}
+
+/// How the command ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Exit {
+    Code(i32),
+    /// Killed by this signal; 9 also when it was killed through [`crate::Killer`].
+    Signal(i32),
+    TimedOut,
+}
+
+impl Exit {
+    #[must_use]
+    pub fn success(self) -> bool {
+        self == Self::Code(0)
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stream {
+    Stdout,
+    Stderr,
+}
