@@ -78,9 +78,14 @@ impl ErrorBody {
     pub(crate) fn read(body: &[u8]) -> Self {
         let text = String::from_utf8_lossy(body);
         let lower = text.to_ascii_lowercase();
-        let speaks_of_rate = ["toomanyrequests", "too many requests", "rate limit", "rate exceeded"]
-            .iter()
-            .any(|words| lower.contains(words));
+        let speaks_of_rate = [
+            "toomanyrequests",
+            "too many requests",
+            "rate limit",
+            "rate exceeded",
+        ]
+        .iter()
+        .any(|words| lower.contains(words));
         let Ok(wire) = serde_json::from_str::<WireErrors>(&text) else {
             let text = if lower.trim_start().starts_with('<') {
                 if lower.contains("<html") || lower.contains("<!doctype html") {
@@ -218,7 +223,10 @@ pub(crate) fn fault_of(error: reqwest::Error) -> Failure {
         }
         Fault::Connect => format!("no connection: {}", without_queries(&clean(&last))),
         Fault::Silence => "no answer in time".to_owned(),
-        Fault::Reset => format!("the connection broke off: {}", without_queries(&clean(&last))),
+        Fault::Reset => format!(
+            "the connection broke off: {}",
+            without_queries(&clean(&last))
+        ),
         Fault::NotHttp => format!("the answer is not HTTP: {}", clean(&last)),
         Fault::Tls => format!("TLS failed: {}", clean(&last)),
         Fault::Request => without_queries(&clean(&last)),
@@ -300,7 +308,10 @@ mod tests {
             ("", ""),
             ("plain words", ""),
             ("<!DOCTYPE html><p>x", "with an HTML page"),
-            ("<?xml version='1.0'?><Error>secret</Error>", "with an XML document"),
+            (
+                "<?xml version='1.0'?><Error>secret</Error>",
+                "with an XML document",
+            ),
             ("{}", ""),
             ("[1]", ""),
             (r#"{"errors":null}"#, ""),

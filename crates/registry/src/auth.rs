@@ -177,7 +177,10 @@ impl Auth {
         access: &Access,
     ) -> Result<Option<Proof>, Failure> {
         let scheme = {
-            let schemes = self.schemes.lock().expect("no holder of the schemes panics");
+            let schemes = self
+                .schemes
+                .lock()
+                .expect("no holder of the schemes panics");
             match schemes.get(&access.host) {
                 Some(scheme) => scheme.clone(),
                 None => return Ok(None),
@@ -233,14 +236,18 @@ impl Auth {
             )
             .with_status(401)
         })?;
-        let mut schemes = self.schemes.lock().expect("no holder of the schemes panics");
+        let mut schemes = self
+            .schemes
+            .lock()
+            .expect("no holder of the schemes panics");
         schemes.insert(access.host.clone(), scheme);
         drop(schemes);
         if let Some(refused) = refused {
             for access in access.served_by() {
-                self.remove(&access, |found| {
-                    matches!(found.peek(), Some(Ok(proof)) if proof == refused)
-                });
+                self.remove(
+                    &access,
+                    |found| matches!(found.peek(), Some(Ok(proof)) if proof == refused),
+                );
             }
         }
         Ok(())
@@ -248,7 +255,10 @@ impl Auth {
 
     /// Whether this registry has asked who we are.
     pub(crate) fn is_asked(&self, host: &RegistryHost) -> bool {
-        let schemes = self.schemes.lock().expect("no holder of the schemes panics");
+        let schemes = self
+            .schemes
+            .lock()
+            .expect("no holder of the schemes panics");
         schemes.contains_key(host)
     }
 
@@ -287,7 +297,9 @@ impl Auth {
 /// Checks where tokens are to be fetched: TLS, or the plain HTTP that the registry itself speaks.
 fn check_realm(transport: &Transport, asked: &Url, realm: &str) -> Result<Url, Failure> {
     let url = Url::parse(realm).map_err(|error| {
-        Failure::permanent(format!("the registry names a token server that is no address: {error}"))
+        Failure::permanent(format!(
+            "the registry names a token server that is no address: {error}"
+        ))
     })?;
     let sibling = asked.scheme() == "http"
         && (url.host_str() == asked.host_str()

@@ -130,9 +130,6 @@ impl http_body::Body for Upload {
     }
 
     fn size_hint(&self) -> SizeHint {
-        SizeHint::with_exact(
-            self.size
-                .saturating_sub(self.sent.load(Ordering::Relaxed)),
-        )
+        SizeHint::with_exact(self.size.saturating_sub(self.sent.load(Ordering::Relaxed)))
     }
 }

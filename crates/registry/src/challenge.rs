@@ -108,17 +108,29 @@ mod tests {
                 r#"Bearer realm="https://a/t",service="s.io",scope="repository:x/y:pull,push""#,
                 vec![bearer(r, Some("s.io"), Some("repository:x/y:pull,push"))],
             ),
-            (r#"bearer realm = "https://a/t" , error="x""#, vec![bearer(r, None, None)]),
-            ("Bearer realm=https://a/t,service=s", vec![bearer(r, Some("s"), None)]),
+            (
+                r#"bearer realm = "https://a/t" , error="x""#,
+                vec![bearer(r, None, None)],
+            ),
+            (
+                "Bearer realm=https://a/t,service=s",
+                vec![bearer(r, Some("s"), None)],
+            ),
             (r#"Basic realm="a \"b\", c""#, vec![Challenge::Basic]),
             ("Basic", vec![Challenge::Basic]),
             (
                 r#"Negotiate, Bearer realm="https://a/t", Basic realm="x""#,
                 vec![bearer(r, None, None), Challenge::Basic],
             ),
-            (r#"Negotiate abc==, Basic realm="x""#, vec![Challenge::Basic]),
+            (
+                r#"Negotiate abc==, Basic realm="x""#,
+                vec![Challenge::Basic],
+            ),
             (r#"Bearer service="no realm""#, vec![]),
-            (r#"Bearer realm="unclosed"#, vec![bearer("unclosed", None, None)]),
+            (
+                r#"Bearer realm="unclosed"#,
+                vec![bearer("unclosed", None, None)],
+            ),
             ("", vec![]),
             (",,;=", vec![]),
             ("\"\"\"", vec![]),

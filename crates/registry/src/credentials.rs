@@ -1,5 +1,6 @@
 //! Who we are to a registry.
 
+use std::ffi::OsString;
 use std::fmt;
 use std::path::PathBuf;
 
@@ -82,23 +83,76 @@ pub struct CredentialPaths {
     pub files: Vec<PathBuf>,
 }
 
-/// The credentials of Docker's `config.json` and containers' `auth.json`.
-#[derive(Debug)]
-pub struct DockerCredentials {}
-
-impl DockerCredentials {
-    /// Reads the files.
-    pub fn load(_paths: &CredentialPaths) -> Result<Self, CredentialsError> {
-        Ok(Self {})
+impl CredentialPaths {
+    /// Where Docker and the containers tools keep credentials, by the variables they go by:
+    /// `REGISTRY_AUTH_FILE`, `DOCKER_CONFIG`, `XDG_RUNTIME_DIR`, `XDG_CONFIG_HOME`, `HOME`.
+    pub fn usual(variable: impl Fn(&str) -> Option<OsString>) -> Self {
+        let path = |name: &str| {
+            variable(name)
+                .filter(|value| !value.is_empty())
+                .map(PathBuf::from)
+        };
+        let home = path("HOME");
+        let below_home = |name: &str| home.as_ref().map(|home| home.join(name));
+        let files = [
+            path("REGISTRY_AUTH_FILE"),
+            path("DOCKER_CONFIG")
+                .or_else(|| below_home(".docker"))
+                .map(|directory| directory.join("config.json")),
+            path("XDG_RUNTIME_DIR").map(|directory| directory.join("containers/auth.json")),
+            path("XDG_CONFIG_HOME")
+                .or_else(|| below_home(".config"))
+                .map(|directory| directory.join("containers/auth.json")),
+        ];
+        Self {
+            files: files.into_iter().flatten().collect(),
+        }
     }
 }
 
-impl Credentials for DockerCredentials {
-    fn lookup<'a>(
-        &'a self,
-        _host: &'a RegistryHost,
-        _path: Option<&'a str>,
-    ) -> BoxFuture<'a, Result<Option<Credential>, CredentialsError>> {
-        Box::pin(std::future::ready(Ok(None)))
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_usual_files() {
+        for (variables, want) in [
+            (&[][..], &[][..]),
+            (
+                &[("HOME", "/h")],
+                &["/h/.docker/config.json", "/h/.config/containers/auth.json"],
+            ),
+            (
+                &[
+                    ("HOME", "/h"),
+                    ("DOCKER_CONFIG", "/d"),
+                    ("XDG_RUNTIME_DIR", "/r"),
+                    ("REGISTRY_AUTH_FILE", "/a.json"),
+                    ("XDG_CONFIG_HOME", ""),
+                ],
+                &[
+                    "/a.json",
+                    "/d/config.json",
+                    "/r/containers/auth.json",
+                    "/h/.config/containers/auth.json",
+                ],
+            ),
+        ] {
+            let paths = CredentialPaths::usual(|name| {
+                let found = variables.iter().find(|(known, _)| *known == name);
+                found.map(|(_, value)| OsString::from(value))
+            });
+            let want: Vec<PathBuf> = want.iter().map(PathBuf::from).collect();
+            assert_eq!(paths.files, want);
+        }
+    }
+
+    #[test]
+    fn secrets_do_not_print() {
+        let credential = Credential::Basic {
+            username: "u".to_owned(),
+            password: Secret::new("hunter2"),
+        };
+        assert!(!format!("{credential:?}").contains("hunter2"));
     }
 }

@@ -169,8 +169,15 @@ mod tests {
     fn mirrors_come_in_order_and_with_their_prefix() {
         let found = endpoints().mirrors_of(&"debian".parse().unwrap());
         let found: Vec<String> = found.iter().map(ToString::to_string).collect();
-        assert_eq!(found, ["m1.io/hub/cache/library/debian", "m2.io/library/debian"]);
-        assert!(endpoints().mirrors_of(&"ghcr.io/a/b".parse().unwrap()).is_empty());
+        assert_eq!(
+            found,
+            ["m1.io/hub/cache/library/debian", "m2.io/library/debian"]
+        );
+        assert!(
+            endpoints()
+                .mirrors_of(&"ghcr.io/a/b".parse().unwrap())
+                .is_empty()
+        );
     }
 
     #[test]
@@ -203,7 +210,11 @@ mod tests {
                 && to.scheme() == "http"
                 && !is_loopback_host(to.host_str().unwrap())
             {
-                assert!(failure.detail.contains("`plain-http`"), "{}", failure.detail);
+                assert!(
+                    failure.detail.contains("`plain-http`"),
+                    "{}",
+                    failure.detail
+                );
             }
         }
     }

@@ -16,7 +16,9 @@ mod challenge;
 mod client;
 pub mod codes;
 mod core;
+mod credential_helper;
 mod credentials;
+mod docker_config;
 mod endpoint;
 mod error;
 mod event;
@@ -37,9 +39,9 @@ pub use client::{
     RawManifest,
 };
 pub use credentials::{
-    Credential, CredentialPaths, Credentials, CredentialsError, DockerCredentials, NoCredentials,
-    Secret,
+    Credential, CredentialPaths, Credentials, CredentialsError, NoCredentials, Secret,
 };
+pub use docker_config::DockerCredentials;
 pub use error::{ClientError, ErrorClass, RegistryError};
 pub use event::{ClientEvent, Direction};
 pub use options::{ClientOptions, Mirror, RetryPolicy};

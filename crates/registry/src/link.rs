@@ -7,7 +7,10 @@ pub(crate) fn next(header: &str) -> Option<&str> {
         let close = open + rest[open..].find('>')?;
         let target = &rest[open + 1..close];
         let after = &rest[close + 1..];
-        let end = after.find(",<").or(after.find(", <")).unwrap_or(after.len());
+        let end = after
+            .find(",<")
+            .or(after.find(", <"))
+            .unwrap_or(after.len());
         let is_next = after[..end].split(';').any(|parameter| {
             parameter.split_once('=').is_some_and(|(name, value)| {
                 name.trim().eq_ignore_ascii_case("rel")
@@ -34,7 +37,10 @@ mod tests {
     #[test]
     fn the_next_page_is_found() {
         for (header, want) in [
-            (r#"</v2/a/tags/list?n=2&last=b>; rel="next""#, Some("/v2/a/tags/list?n=2&last=b")),
+            (
+                r#"</v2/a/tags/list?n=2&last=b>; rel="next""#,
+                Some("/v2/a/tags/list?n=2&last=b"),
+            ),
             ("<https://x/y>;rel=next", Some("https://x/y")),
             (r#"<a>; rel="prev", <b>; rel="next""#, Some("b")),
             (r#"<a>; title="x"; rel="last next""#, Some("a")),

@@ -14,9 +14,7 @@ use crate::body::Payload;
 use crate::core::Core;
 use crate::transport::{Answer, Request};
 use crate::verify::digest_of;
-use crate::{
-    ErrorClass, Found, MANIFEST_LIMIT, ManifestTarget, Probe, RawManifest, RegistryError,
-};
+use crate::{ErrorClass, Found, MANIFEST_LIMIT, ManifestTarget, Probe, RawManifest, RegistryError};
 
 /// The header that names the digest of an answer's content.
 pub(crate) const CONTENT_DIGEST: &str = "docker-content-digest";

@@ -87,7 +87,13 @@ impl Core {
     ) -> Result<(), RegistryError> {
         let part = {
             let wanted_at = wanted_at.lock().expect("no holder of the list panics");
-            part_of(wanted_at.iter().flatten().next().map_or(Path::new(""), |path| path))
+            part_of(
+                wanted_at
+                    .iter()
+                    .flatten()
+                    .next()
+                    .map_or(Path::new(""), |path| path),
+            )
         };
         let transfer = Transfer {
             core: &self,
@@ -122,7 +128,9 @@ impl Core {
             .map_err(io::Error::other)
             .flatten()
             .map_err(|error| {
-                tries.give_up(Failure::permanent(format!("cannot store the blob: {error}")))
+                tries.give_up(Failure::permanent(format!(
+                    "cannot store the blob: {error}"
+                )))
             })
     }
 
@@ -261,7 +269,9 @@ impl Transfer<'_> {
             Err(failure) if failure.status == Some(416) && *done > 0 => {
                 *done = 0;
                 sink.start_over().await?;
-                return Err(Failure::transient("the rest of the blob cannot be asked for"));
+                return Err(Failure::transient(
+                    "the rest of the blob cannot be asked for",
+                ));
             }
             Err(failure) => return Err(failure),
         };

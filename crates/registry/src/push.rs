@@ -19,9 +19,7 @@ use crate::core::Core;
 use crate::endpoint::authority;
 use crate::manifests::CONTENT_DIGEST;
 use crate::transport::{Answer, Request};
-use crate::{
-    BlobBody, BlobSource, ClientEvent, Direction, ErrorClass, PushOutcome, RegistryError,
-};
+use crate::{BlobBody, BlobSource, ClientEvent, Direction, ErrorClass, PushOutcome, RegistryError};
 
 /// How often progress is told, in bytes.
 const TELL: u64 = 1024 * 1024;
@@ -132,7 +130,9 @@ impl Core {
         let mut ask_first = known.is_none();
         loop {
             tries.start().await?;
-            let result = self.push_once(&repository, &blob, &mut source, ask_first).await;
+            let result = self
+                .push_once(&repository, &blob, &mut source, ask_first)
+                .await;
             match result {
                 Ok(outcome) => {
                     self.remember(&repository, &blob.digest, true);
@@ -207,8 +207,8 @@ impl Core {
             access = access.and_pull(from);
         }
         // Some servers want to be told that there is no body.
-        let request = Request::new(Method::POST, url)
-            .header(CONTENT_LENGTH, HeaderValue::from_static("0"));
+        let request =
+            Request::new(Method::POST, url).header(CONTENT_LENGTH, HeaderValue::from_static("0"));
         self.ask(&access, &request).await
     }
 

@@ -7,7 +7,13 @@ const LIMIT: usize = 300;
 pub(crate) fn clean(text: &str) -> String {
     let mut out: String = text
         .chars()
-        .map(|c| if matches!(c, '\n' | '\r' | '\t') { ' ' } else { c })
+        .map(|c| {
+            if matches!(c, '\n' | '\r' | '\t') {
+                ' '
+            } else {
+                c
+            }
+        })
         .filter(|c| !c.is_control())
         .take(LIMIT)
         .collect();
@@ -59,7 +65,10 @@ mod tests {
         for (text, want) in [
             ("plain? yes", "plain? yes"),
             ("get https://a/b?c=d&e", "get https://a/b?…"),
-            ("(https://a/b?c=d) and \"http://x?y\"", "(https://a/b?…) and \"http://x?…\""),
+            (
+                "(https://a/b?c=d) and \"http://x?y\"",
+                "(https://a/b?…) and \"http://x?…\"",
+            ),
         ] {
             assert_eq!(without_queries(text), want);
         }

@@ -77,9 +77,7 @@ impl Core {
         let mut found = match listed {
             Some(found) => found,
             None => {
-                let index = self
-                    .stand_in_index(repository, &stand_in(subject))
-                    .await?;
+                let index = self.stand_in_index(repository, &stand_in(subject)).await?;
                 index.map(|index| index.manifests).unwrap_or_default()
             }
         };

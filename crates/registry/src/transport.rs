@@ -93,7 +93,11 @@ impl Answer {
 
     /// The whole body, up to `limit` bytes; None when there is more.
     pub(crate) async fn bytes(mut self, limit: u64) -> Result<Option<Bytes>, Failure> {
-        if self.response.content_length().is_some_and(|length| length > limit) {
+        if self
+            .response
+            .content_length()
+            .is_some_and(|length| length > limit)
+        {
             return Ok(None);
         }
         let mut all = BytesMut::new();
@@ -196,11 +200,7 @@ impl Transport {
         };
         let tls = |error: reqwest::Error| ClientError::Tls(fault_of(error).detail);
         Ok(Self {
-            loopback: base()
-                .no_proxy()
-                .tls_certs_only([])
-                .build()
-                .map_err(tls)?,
+            loopback: base().no_proxy().tls_certs_only([]).build().map_err(tls)?,
             outside: base().build().map_err(tls)?,
             endpoints,
             emit,

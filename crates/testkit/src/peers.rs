@@ -1,0 +1,103 @@
+//! Other people's tools, for tests that show we get along with them: crane, skopeo, oras, docker.
+//!
+//! They come from the project's `peers` script when it is there (named by `LAUNCHWAY_PEERS`, or in
+//! the folder that is shared between checkouts), and otherwise from `PATH`. A machine without them
+//! runs the tests all the same: such a test says what it lacks and passes.
+
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+/// Names the `peers` script.
+pub const PEERS_VARIABLE: &str = "LAUNCHWAY_PEERS";
+
+/// A command that runs the tool, ready for arguments; `None` when this machine does not have it.
+pub fn tool(name: &str) -> Option<Command> {
+    let from_script = script().map(|script| {
+        let mut command = Command::new(script);
+        command.args(["run", name]);
+        command
+    });
+    let from_path = || on_path(name).then(|| Command::new(name));
+    from_script
+        .filter(|command| answers(command, name))
+        .or_else(from_path)
+}
+
+/// The docker command line, pointed at a daemon that answers; `None` when there is none. Such a
+/// daemon has to accept plain HTTP on 127.0.0.0/8, which docker does by default.
+pub fn docker() -> Option<Command> {
+    if !on_path("docker") {
+        return None;
+    }
+    let mut command = Command::new("docker");
+    if std::env::var_os("DOCKER_HOST").is_none()
+        && let Some(host) = docker_host_of_script()
+    {
+        command.env("DOCKER_HOST", host);
+    }
+    let mut probe = copy_of(&command);
+    probe.args(["version", "--format", "{{.Server.Version}}"]);
+    succeeds(probe).then_some(command)
+}
+
+/// Tells on standard error that a test cannot run here, and why.
+pub fn skipped(test: &str, lacks: &str) {
+    #[expect(clippy::print_stderr, reason = "this is what a test has to say")]
+    {
+        eprintln!("skipped {test}: this machine has no {lacks} (set {PEERS_VARIABLE})");
+    }
+}
+
+fn script() -> Option<PathBuf> {
+    let named = std::env::var_os(PEERS_VARIABLE).map(PathBuf::from);
+    let shared = || {
+        let workspace = Path::new(env!("CARGO_MANIFEST_DIR")).ancestors().nth(2)?;
+        Some(workspace.join("../shared/tools/peers"))
+    };
+    named.or_else(shared).filter(|path| path.is_file())
+}
+
+/// The script may be there before what it runs is.
+fn answers(command: &Command, name: &str) -> bool {
+    let mut probe = copy_of(command);
+    probe.arg(match name {
+        "crane" | "oras" | "cosign" => "version",
+        _ => "--version",
+    });
+    succeeds(probe)
+}
+
+fn docker_host_of_script() -> Option<OsString> {
+    let output = Command::new(script()?).arg("env").output().ok()?;
+    let text = String::from_utf8(output.stdout).ok()?;
+    let host = text
+        .split_whitespace()
+        .find_map(|word| word.strip_prefix("DOCKER_HOST="))?;
+    Some(host.into())
+}
+
+fn on_path(name: &str) -> bool {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    std::env::split_paths(&path).any(|directory| directory.join(name).is_file())
+}
+
+fn succeeds(mut command: Command) -> bool {
+    command
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .status()
+        .is_ok_and(|status| status.success())
+}
+
+fn copy_of(command: &Command) -> Command {
+    let mut copy = Command::new(command.get_program());
+    copy.args(command.get_args());
+    for (name, value) in command.get_envs() {
+        if let Some(value) = value {
+            copy.env(name, value);
+        }
+    }
+    copy
+}
