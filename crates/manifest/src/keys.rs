@@ -79,8 +79,8 @@ impl Form {
     /// A regular expression for the JSON Schema (ECMA 262, no look-around).
     pub(crate) fn pattern(self) -> Option<&'static str> {
         match self {
-            Self::Free | Self::Word(_) | Self::Path | Self::Host => None,
-            Self::NonEmpty => Some(r"\S"),
+            Self::Free | Self::Word(_) => None,
+            Self::NonEmpty | Self::Path | Self::Host => Some(r"\S"),
             Self::Duration => Some(r"^([0-9]+(ms|s|m|h))+$"),
             Self::Platform => Some(r"^[A-Za-z]+/[A-Za-z0-9_.-]+(/[A-Za-z0-9_.-]+)?$"),
             Self::Registry => Some(r"^([^/]*[.:][^/]*|localhost)(/[a-z0-9._/-]+)?$"),

@@ -202,8 +202,12 @@ impl Reader<'_> {
         Span::new(self.source, start + range.start..start + range.end)
     }
 
-    /// The place of the character at an offset of a text value.
+    /// The place of the character at an offset of a text value. What is wrong from the start is
+    /// wrong as a whole.
     fn character(&self, value: &Spanned<String>, at: usize) -> Span {
+        if at == 0 {
+            return value.span;
+        }
         match value.value.get(at..).and_then(|rest| rest.chars().next()) {
             Some(c) => self.inside(value, at..at + c.len_utf8()),
             None => value.span,

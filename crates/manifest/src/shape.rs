@@ -17,14 +17,16 @@ pub(crate) struct ShapeCheck<'t> {
 impl ShapeCheck<'_> {
     /// Checks a table that is written at `head`.
     pub(crate) fn table(&mut self, table: &DeTable<'_>, spec: &TableSpec, head: Span) {
+        let mut meant: Vec<&str> = Vec::new();
         for (key, value) in table {
             match spec.key(key.get_ref()) {
                 Some(known) => self.value(&format!("`{}`", known.name), value, &known.shape),
-                None => self.unknown_key(key, spec),
+                None => meant.extend(self.unknown_key(key, spec)),
             }
         }
         for key in spec.keys.iter().filter(|key| key.required) {
-            if !table.contains_key(key.name) {
+            // A misspelt key was reported already.
+            if !table.contains_key(key.name) && !meant.contains(&key.name) {
                 let problem =
                     Diagnostic::error(codes::MISSING_KEY, format!("`{}` is missing", key.name))
                         .at(head, format!("{} needs it", spec.title))
@@ -165,7 +167,14 @@ impl ShapeCheck<'_> {
             Shape::List { of, .. }
                 if matches!((of, found), (Shape::Text(_), DeValue::String(_))) =>
             {
-                problem.help(format!("put it in brackets: [{written}]"))
+                // A command is a list of words, not a line for a shell.
+                let is_command = matches!(name, "`run`" | "`cmd`" | "`entrypoint`");
+                let words: Vec<&str> = if is_command {
+                    written.split_whitespace().collect()
+                } else {
+                    vec![written]
+                };
+                problem.help(format!("put it in brackets: [{}]", words.join("\", \"")))
             }
             Shape::Bool if matches!(found, DeValue::String(_)) => {
                 problem.help("leave the quotes out")
@@ -175,18 +184,24 @@ impl ShapeCheck<'_> {
         self.diagnostics.push(problem);
     }
 
-    fn unknown_key(&mut self, key: &Spanned<std::borrow::Cow<'_, str>>, spec: &TableSpec) {
+    /// Reports a key that is not known, and gives the one that was probably meant.
+    fn unknown_key(
+        &mut self,
+        key: &Spanned<std::borrow::Cow<'_, str>>,
+        spec: &TableSpec,
+    ) -> Option<&'static str> {
         let name = key.get_ref();
         let problem = Diagnostic::error(codes::UNKNOWN_KEY, format!("unknown key `{name}`"))
             .at(self.span(key), format!("not a key of {}", spec.title));
-        let problem = match closest(name, spec.keys.iter().map(|key| key.name)) {
+        let meant = closest(name, spec.keys.iter().map(|key| key.name));
+        self.diagnostics.push(match meant {
             Some(meant) => problem.help(format!("did you mean `{meant}`?")),
             None => {
                 let known: Vec<&str> = spec.keys.iter().map(|key| key.name).collect();
                 problem.help(format!("{} takes {}", spec.title, quoted(&known)))
             }
-        };
-        self.diagnostics.push(problem);
+        });
+        meant
     }
 
     fn span<T>(&self, spanned: &Spanned<T>) -> Span {

@@ -268,7 +268,7 @@ fn versions(sketches: &[Sketch<'_>], out: &mut String) {
     if names.is_empty() {
         let _ = writeln!(
             out,
-            "# TOOL_VERSION = {{ npm = \"{NPM_EXAMPLE}\" }}                     # the newest one"
+            "# TOOL_VERSION = {{ npm = \"{NPM_EXAMPLE}\" }}                      # the newest one"
         );
         let _ = writeln!(
             out,

@@ -15,7 +15,9 @@ pub(super) fn check(draft: &Draft, diagnostics: &mut Vec<Diagnostic>) {
     for image in &family.images {
         let Some(from) = &image.from else { continue };
         let Some(base) = family.image(&from.value) else {
-            if !draft.unreadable_images.contains(from.as_str()) {
+            // A name that was refused may well be what is meant here.
+            let refused = |name: &String| name.eq_ignore_ascii_case(from.as_str());
+            if !draft.unreadable_images.iter().any(refused) {
                 diagnostics.push(unknown(family, image, from));
             }
             continue;
@@ -44,8 +46,8 @@ pub(super) fn check(draft: &Draft, diagnostics: &mut Vec<Diagnostic>) {
                 .at(platform.span, "not a platform of the base")
                 .also(from.span, "the base");
                 diagnostics.push(problem.help(format!(
-                    "add {} to the platforms of `{}`, or take it out here",
-                    platform.value, base.name
+                    "add {} to the platforms of `{}`, or give `{}` platforms without it",
+                    platform.value, base.name, image.name
                 )));
             }
         }

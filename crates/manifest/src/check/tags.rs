@@ -190,16 +190,14 @@ fn duplicates(published: &[Published<'_>], diagnostics: &mut Vec<Diagnostic>) {
         if same_suffix || !reported.insert((other.span, one.span)) {
             continue;
         }
-        let problem = Diagnostic::error(
-            codes::DUPLICATE_TAG,
-            format!(
-                "{} and {} would both publish `{}:{}`",
-                whose(other),
-                whose(one),
-                one.image.repository.value,
-                one.tag
-            ),
-        );
+        let place = format!("{}:{}", one.image.repository.value, one.tag);
+        let (first, second) = (whose(other), whose(one));
+        let message = if first == second {
+            format!("{first} would publish `{place}` twice")
+        } else {
+            format!("{first} and {second} would both publish `{place}`")
+        };
+        let problem = Diagnostic::error(codes::DUPLICATE_TAG, message);
         diagnostics.push(if one.span == other.span {
             let problem = problem
                 .at(one.span, "the same for both")

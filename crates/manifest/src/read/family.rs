@@ -168,18 +168,22 @@ impl Reader<'_> {
                     let problem = Diagnostic::error(
                         codes::BAD_REGISTRY,
                         format!("{:?} is not a registry", text.value),
-                    )
-                    .at(self.character(&text, error.at), error.reason);
-                    let without_scheme = text
-                        .value
-                        .strip_prefix("https://")
-                        .or_else(|| text.value.strip_prefix("http://"));
-                    let docker = format!("docker.io/{}", text.value);
-                    let better = match without_scheme {
-                        Some(rest) => Some(rest.trim_end_matches('/').to_owned()),
-                        None => Some(docker).filter(|_| error.at == 0),
+                    );
+                    let (problem, better) = match text.value.split_once("://") {
+                        Some((scheme, rest)) => (
+                            problem.at(
+                                self.inside(&text, 0..scheme.len() + 3),
+                                "registries are written without a scheme",
+                            ),
+                            rest.trim_end_matches('/').to_owned(),
+                        ),
+                        None => (
+                            problem.at(self.character(&text, error.at), error.reason),
+                            format!("docker.io/{}", text.value),
+                        ),
                     };
-                    let better = better.filter(|better| better.parse::<RegistryPrefix>().is_ok());
+                    let better =
+                        Some(better).filter(|better| better.parse::<RegistryPrefix>().is_ok());
                     self.report(match better {
                         Some(better) => problem.help(format!("write {better:?}")),
                         None => problem,

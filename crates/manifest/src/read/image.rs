@@ -322,6 +322,7 @@ impl Reader<'_> {
                 .at(self.character(&text, at), "not in a tag")
                 .help("tags have letters, digits, `_`, `.` and `-`");
             self.report(problem);
+            return None;
         }
         Some(text.value)
     }
