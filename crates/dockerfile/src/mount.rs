@@ -77,6 +77,9 @@ impl MountFlag {
         expand: &dyn Fn(&str) -> Result<String, ExpandError>,
     ) -> Result<RunMount, Diagnostic> {
         let _ = (&self.fields, expand);
-        Ok(RunMount::Tmpfs { target: String::new(), size: None })
+        Ok(RunMount::Tmpfs {
+            target: String::new(),
+            size: None,
+        })
     }
 }

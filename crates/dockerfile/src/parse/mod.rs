@@ -15,13 +15,19 @@ pub struct Parsed {
 /// Parses a Dockerfile and reports all its problems.
 pub fn parse(source: SourceId, text: &str) -> Parsed {
     let _ = (source, text);
-    Parsed { dockerfile: None, diagnostics: Vec::new() }
+    Parsed {
+        dockerfile: None,
+        diagnostics: Vec::new(),
+    }
 }
 
 /// Parses one instruction out of an image configuration's list of triggers.
 pub fn parse_onbuild(source: SourceId, text: &str) -> Result<Instruction, Diagnostic> {
     let _ = (source, text);
-    Err(Diagnostic::error(crate::codes::UNKNOWN_INSTRUCTION, "unknown instruction"))
+    Err(Diagnostic::error(
+        crate::codes::UNKNOWN_INSTRUCTION,
+        "unknown instruction",
+    ))
 }
 
 /// The instructions that exist, in capitals.
