@@ -1,5 +1,7 @@
 //! What whole files mean.
 
+#![expect(clippy::unwrap_used, reason = "helpers of tests")]
+
 use std::time::Duration;
 
 use launchway_diagnostics::{Colour, SourceMap, render_all};

@@ -1,5 +1,7 @@
 //! Wrong files: what is said about each mistake, and where.
 
+#![expect(clippy::unwrap_used, reason = "helpers of tests")]
+
 use launchway_diagnostics::{Colour, SourceMap, render_all};
 use launchway_manifest::{Parsed, parse};
 

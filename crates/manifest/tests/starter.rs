@@ -1,5 +1,7 @@
 //! Starter files: each parses without errors and says what its Dockerfiles say.
 
+#![expect(clippy::unwrap_used, reason = "helpers of tests")]
+
 use launchway_diagnostics::{Colour, SourceMap, render_all};
 use launchway_manifest::{Family, Flavour, FoundDockerfile, parse, starter};
 
