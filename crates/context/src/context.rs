@@ -1,0 +1,365 @@
+//! A directory of this machine as the tree a build sees.
+
+use std::collections::{BTreeMap, HashMap};
+use std::ffi::{OsStr, OsString};
+use std::fs::File;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
+
+use launchway_dockerfile::IgnoreRules;
+use launchway_oci::{EntryKind, Tree, TreeEntry};
+use rustix::fs::{FileType, Stat};
+
+use crate::root::Root;
+use crate::{ContextError, JunkRules, Selected, select};
+
+/// A build context. What the ignore and junk rules leave out does not exist in it, nor do sockets;
+/// an excluded directory exists as long as something below it is taken in again.
+///
+/// Every entry belongs to root: who owns a file on the machine that builds says nothing about the
+/// image. Files are taken to stay as they are while a context is in use.
+#[derive(Debug)]
+pub struct Context {
+    path: PathBuf,
+    root: Root,
+    rules: IgnoreRules,
+    junk: JunkRules,
+    /// Excluded directories that were searched for something taken in again.
+    searched: Mutex<HashMap<PathBuf, bool>>,
+}
+
+/// The ignore rules that hold for a Dockerfile: those of `NAME.dockerignore` beside it, where NAME
+/// is the Dockerfile's, otherwise those of `.dockerignore` at the context's root, otherwise none.
+pub fn read_ignore_rules(context: &Path, dockerfile: &Path) -> Result<IgnoreRules, ContextError> {
+    let mut own = dockerfile.as_os_str().to_owned();
+    own.push(".dockerignore");
+    for path in [PathBuf::from(own), context.join(".dockerignore")] {
+        match std::fs::read(&path) {
+            Ok(bytes) => return Ok(IgnoreRules::parse(&String::from_utf8_lossy(&bytes))),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(source) => return Err(ContextError::Read { path, source }),
+        }
+    }
+    Ok(IgnoreRules::default())
+}
+
+impl Context {
+    pub fn open(root: &Path, rules: IgnoreRules, junk: JunkRules) -> Result<Self, ContextError> {
+        let path = root.to_owned();
+        match Root::open(root) {
+            Ok(root) => Ok(Self {
+                path,
+                root,
+                rules,
+                junk,
+                searched: Mutex::new(HashMap::new()),
+            }),
+            Err(source) => Err(ContextError::Open { path, source }),
+        }
+    }
+
+    /// The directory as it was given.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// What a COPY source names; see [`select`]. A source that exists and is left out by the
+    /// rules is told apart from one that does not exist.
+    pub fn select(
+        &self,
+        pattern: &str,
+        excludes: &[String],
+    ) -> Result<Vec<Selected>, ContextError> {
+        select(self, pattern, excludes).map_err(|error| match error {
+            ContextError::Missing { pattern, .. } if self.is_on_disk(&pattern) => {
+                ContextError::Excluded { pattern }
+            }
+            other => other,
+        })
+    }
+
+    fn is_on_disk(&self, pattern: &str) -> bool {
+        let names: PathBuf = crate::select::cleaned(pattern).into_iter().collect();
+        matches!(self.root.stat(&names), Ok(Some(_)))
+    }
+
+    fn is_visible(&self, path: &Path, kind: FileType) -> io::Result<bool> {
+        if path.as_os_str().is_empty() || path == Path::new(".") {
+            return Ok(true);
+        }
+        if kind == FileType::Socket || self.junk.is_junk(path) {
+            return Ok(false);
+        }
+        let name = slashed(path);
+        if !self.rules.is_excluded(&name) {
+            return Ok(true);
+        }
+        if kind != FileType::Directory || !self.rules.may_reinclude_below(&name) {
+            return Ok(false);
+        }
+        self.has_visible_child(path)
+    }
+
+    fn has_visible_child(&self, directory: &Path) -> io::Result<bool> {
+        let known = |searched: &Mutex<HashMap<PathBuf, bool>>| {
+            let searched = searched.lock().unwrap_or_else(PoisonError::into_inner);
+            searched.get(directory).copied()
+        };
+        if let Some(found) = known(&self.searched) {
+            return Ok(found);
+        }
+        let found = !self.visible_names(directory, true)?.is_empty();
+        self.searched
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .insert(directory.to_owned(), found);
+        Ok(found)
+    }
+
+    /// The names below a directory that exist in the context, or only the first of them.
+    fn visible_names(&self, directory: &Path, only_first: bool) -> io::Result<Vec<OsString>> {
+        let mut names = Vec::new();
+        for listed in self.root.list(directory)? {
+            let path = directory.join(&listed.name);
+            let kind = match listed.kind {
+                FileType::Unknown => match self.root.stat(&path)? {
+                    Some(stat) => FileType::from_raw_mode(stat.st_mode),
+                    None => continue,
+                },
+                known => known,
+            };
+            if self.is_visible(&path, kind)? {
+                names.push(listed.name);
+                if only_first {
+                    break;
+                }
+            }
+        }
+        Ok(names)
+    }
+
+    fn stat(&self, path: &Path) -> io::Result<Option<Stat>> {
+        let Some(stat) = self.root.stat(path)? else {
+            return Ok(None);
+        };
+        let visible = self.is_visible(path, FileType::from_raw_mode(stat.st_mode))?;
+        Ok(visible.then_some(stat))
+    }
+
+    fn require(&self, path: &Path) -> io::Result<()> {
+        match self.stat(path)? {
+            Some(_) => Ok(()),
+            None => Err(io::ErrorKind::NotFound.into()),
+        }
+    }
+}
+
+impl Tree for Context {
+    fn entry(&self, path: &Path) -> io::Result<Option<TreeEntry>> {
+        Ok(self.stat(path)?.map(|stat| entry_of(&stat)))
+    }
+
+    fn children(&self, path: &Path) -> io::Result<Vec<OsString>> {
+        self.require(path)?;
+        self.visible_names(path, false)
+    }
+
+    fn open(&self, path: &Path) -> io::Result<File> {
+        self.require(path)?;
+        self.root.read(path)
+    }
+
+    fn read_link(&self, path: &Path) -> io::Result<PathBuf> {
+        self.require(path)?;
+        self.root.read_link(path)
+    }
+
+    /// Only the file capabilities. What tools leave in `user.*` (where a download came from, for
+    /// example) differs from machine to machine and has no place in an image.
+    fn xattrs(&self, path: &Path) -> io::Result<BTreeMap<OsString, Vec<u8>>> {
+        self.require(path)?;
+        let name = OsStr::new("security.capability");
+        let value = self.root.xattr(path, name)?;
+        Ok(value
+            .map(|value| (name.to_owned(), value))
+            .into_iter()
+            .collect())
+    }
+}
+
+// The types of these fields differ between architectures.
+#[expect(
+    clippy::unnecessary_cast,
+    clippy::useless_conversion,
+    reason = "needed on other architectures"
+)]
+fn entry_of(stat: &Stat) -> TreeEntry {
+    let kind = match FileType::from_raw_mode(stat.st_mode) {
+        FileType::Directory => EntryKind::Dir,
+        FileType::Symlink => EntryKind::Symlink,
+        FileType::Fifo => EntryKind::Fifo,
+        FileType::Socket => EntryKind::Socket,
+        FileType::CharacterDevice => EntryKind::CharDevice,
+        FileType::BlockDevice => EntryKind::BlockDevice,
+        FileType::RegularFile | FileType::Unknown => EntryKind::File,
+    };
+    let is_shared = kind != EntryKind::Dir && u64::from(stat.st_nlink) > 1;
+    TreeEntry {
+        kind,
+        mode: stat.st_mode as u32 & 0o7777,
+        uid: 0,
+        gid: 0,
+        size: if kind == EntryKind::File {
+            u64::try_from(stat.st_size).unwrap_or(0)
+        } else {
+            0
+        },
+        mtime: stat.st_mtime as i64,
+        rdev: stat.st_rdev as u64,
+        inode: is_shared.then_some((stat.st_dev as u64, stat.st_ino as u64)),
+    }
+}
+
+/// A path as the rules know it. Names that are not UTF-8 cannot be matched exactly, and are
+/// matched as they are shown.
+pub(crate) fn slashed(path: &Path) -> String {
+    path.to_string_lossy().into_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::os::unix::fs::{PermissionsExt, symlink};
+    use std::os::unix::net::UnixListener;
+
+    use super::*;
+
+    fn sample() -> tempfile::TempDir {
+        let folder = tempfile::tempdir().unwrap();
+        for path in [
+            "keep",
+            "secret.pem",
+            "node_modules/a/index.js",
+            "node_modules/b/index.js",
+            "docs/x.md",
+            "docs/README.md",
+            "logs/deep/x.log",
+            "src/main.pyc",
+            "src/main.py",
+        ] {
+            let path = folder.path().join(path);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(path, "x").unwrap();
+        }
+        symlink("node_modules/a", folder.path().join("linked")).unwrap();
+        folder
+    }
+
+    fn open(folder: &tempfile::TempDir, rules: &str) -> Context {
+        Context::open(
+            folder.path(),
+            IgnoreRules::parse(rules),
+            JunkRules::default(),
+        )
+        .unwrap()
+    }
+
+    const RULES: &str =
+        "*.pem\nnode_modules\n!node_modules/b\ndocs/*\n!docs/README.md\nlogs\n!logs/deep/*.txt\n";
+
+    #[test]
+    fn what_is_left_out_does_not_exist() {
+        let folder = sample();
+        let context = open(&folder, RULES);
+        for (path, exists) in [
+            ("", true),
+            ("keep", true),
+            ("secret.pem", false),
+            ("node_modules", true),
+            ("node_modules/a", false),
+            ("node_modules/a/index.js", false),
+            ("node_modules/b", true),
+            ("node_modules/b/index.js", true),
+            ("docs", true),
+            ("docs/x.md", false),
+            ("docs/README.md", true),
+            // A rule would take something in again, but there is nothing.
+            ("logs", false),
+            ("logs/deep", false),
+            ("src/main.py", true),
+            ("src/main.pyc", false),
+            ("linked", true),
+            ("linked/index.js", false),
+        ] {
+            let path = Path::new(path);
+            assert_eq!(context.entry(path).unwrap().is_some(), exists, "{path:?}");
+            if !exists {
+                assert!(context.open(path).is_err(), "{path:?}");
+                assert!(context.children(path).is_err(), "{path:?}");
+                assert!(context.read_link(path).is_err(), "{path:?}");
+                assert!(context.xattrs(path).is_err(), "{path:?}");
+            }
+        }
+        let children = |path: &str| context.children(Path::new(path)).unwrap();
+        assert_eq!(
+            children(""),
+            ["docs", "keep", "linked", "node_modules", "src"]
+        );
+        assert_eq!(children("node_modules"), ["b"]);
+        assert_eq!(children("docs"), ["README.md"]);
+    }
+
+    #[test]
+    fn entries_belong_to_root_and_keep_their_modes() {
+        let folder = sample();
+        let path = folder.path().join("keep");
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o4751)).unwrap();
+        fs::hard_link(&path, folder.path().join("again")).unwrap();
+        let context = open(&folder, "");
+        let entry = |path: &str| context.entry(Path::new(path)).unwrap().unwrap();
+        let (keep, again) = (entry("keep"), entry("again"));
+        assert_eq!((keep.kind, keep.mode), (EntryKind::File, 0o4751));
+        assert_eq!((keep.uid, keep.gid, keep.size), (0, 0, 1));
+        assert!(keep.inode.is_some() && keep.inode == again.inode);
+        assert_eq!(entry("src/main.py").inode, None);
+        assert_eq!(entry("linked").kind, EntryKind::Symlink);
+        assert_eq!(
+            context.read_link(Path::new("linked")).unwrap(),
+            Path::new("node_modules/a")
+        );
+    }
+
+    #[test]
+    fn sockets_are_passed_over() {
+        let folder = sample();
+        let _socket = UnixListener::bind(folder.path().join("socket")).unwrap();
+        let context = open(&folder, "");
+        assert_eq!(context.entry(Path::new("socket")).unwrap(), None);
+        let names = context.children(Path::new("")).unwrap();
+        assert!(!names.contains(&OsString::from("socket")));
+    }
+
+    #[test]
+    fn the_dockerfiles_own_rules_come_first() {
+        let folder = sample();
+        let root = folder.path();
+        let rules = || read_ignore_rules(root, &root.join("docs/Dockerfile.base")).unwrap();
+        assert!(rules().is_empty());
+        fs::write(root.join(".dockerignore"), "keep\n").unwrap();
+        assert!(rules().is_excluded("keep"));
+        fs::write(root.join("docs/Dockerfile.base.dockerignore"), "src\n").unwrap();
+        assert!(rules().is_excluded("src") && !rules().is_excluded("keep"));
+    }
+
+    #[test]
+    fn a_context_that_is_no_directory_is_an_error() {
+        let folder = sample();
+        for name in ["none", "keep"] {
+            let path = folder.path().join(name);
+            let opened = Context::open(&path, IgnoreRules::default(), JunkRules::default());
+            let error = opened.unwrap_err();
+            assert!(matches!(error, ContextError::Open { .. }), "{error}");
+        }
+    }
+}

@@ -1,0 +1,512 @@
+//! Which entries of a tree a COPY source names, by BuildKit's rules, and what stands below them.
+
+use std::ffi::OsString;
+use std::path::{Component, Path, PathBuf};
+use std::sync::Arc;
+
+use launchway_diagnostics::closest;
+use launchway_dockerfile::{IgnoreRules, go_match};
+use launchway_oci::{EntryKind, Tree, TreeEntry, resolve};
+use rustix::io::Errno;
+
+use crate::ContextError;
+use crate::context::slashed;
+
+/// One thing that a source names.
+#[derive(Clone, Debug)]
+pub struct Selected {
+    /// The path as it was named, relative to the root; empty for the root itself. Its last
+    /// component is the name a copy gets.
+    pub matched: PathBuf,
+    /// Where it is, after following symlinks: never a symlink itself.
+    pub path: PathBuf,
+    pub entry: TreeEntry,
+    excludes: Arc<IgnoreRules>,
+}
+
+/// An entry of a selection.
+#[derive(Clone, Debug)]
+pub struct Walked {
+    /// Relative to the selected entry; empty for that entry itself.
+    pub relative: PathBuf,
+    /// Where it is in the tree.
+    pub path: PathBuf,
+    pub entry: TreeEntry,
+}
+
+/// What a source names in a tree, sorted.
+///
+/// A leading `/` means the root, `..` stops there. Wildcards are those of Go's `filepath.Match`,
+/// one path component at a time; symlinks are not looked through by a wildcard, but are followed
+/// when they are what is named, or stand before the first wildcard. A wildcard may match nothing,
+/// as in `COPY package.json package-lock.json* ./`; a plain name may not.
+///
+/// `excludes` are patterns as in `.dockerignore`, relative to the entry that is selected; they
+/// leave out what stands below it, never the entry itself.
+pub fn select(
+    tree: &dyn Tree,
+    pattern: &str,
+    excludes: &[String],
+) -> Result<Vec<Selected>, ContextError> {
+    let excludes = Arc::new(IgnoreRules::parse(&excludes.join("\n")));
+    let names = cleaned(pattern);
+    let plain = names.iter().take_while(|name| !has_wildcard(name)).count();
+    let (prefix, wild) = names.split_at(plain);
+    let prefix: PathBuf = prefix.iter().collect();
+    let matched = if wild.is_empty() {
+        vec![prefix]
+    } else {
+        let (base, entry) = follow(tree, &prefix, pattern)?;
+        let mut found = Vec::new();
+        if entry.kind == EntryKind::Dir {
+            matches_below(tree, &base, wild, pattern, &mut found)?;
+        }
+        found
+    };
+    matched
+        .into_iter()
+        .map(|matched| {
+            let (path, entry) = follow(tree, &matched, pattern)?;
+            Ok(Selected {
+                matched,
+                path,
+                entry,
+                excludes: Arc::clone(&excludes),
+            })
+        })
+        .collect()
+}
+
+/// A selected entry and everything below it that is not excluded: parents before children,
+/// siblings sorted bytewise. An excluded directory is there when something below it is taken in
+/// again by a `!` pattern.
+pub fn walk(tree: &dyn Tree, selected: &Selected) -> Result<Vec<Walked>, ContextError> {
+    let mut found = vec![Walked {
+        relative: PathBuf::new(),
+        path: selected.path.clone(),
+        entry: selected.entry,
+    }];
+    if selected.entry.kind == EntryKind::Dir {
+        walk_below(tree, selected, &selected.path, &PathBuf::new(), &mut found)?;
+    }
+    Ok(found)
+}
+
+fn walk_below(
+    tree: &dyn Tree,
+    selected: &Selected,
+    directory: &Path,
+    relative: &Path,
+    found: &mut Vec<Walked>,
+) -> Result<(), ContextError> {
+    let names = tree
+        .children(directory)
+        .map_err(ContextError::reading(directory))?;
+    for name in names {
+        let path = directory.join(&name);
+        let relative = relative.join(&name);
+        let Some(entry) = tree.entry(&path).map_err(ContextError::reading(&path))? else {
+            continue;
+        };
+        let shown = slashed(&relative);
+        let is_excluded = selected.excludes.is_excluded(&shown);
+        let is_dir = entry.kind == EntryKind::Dir;
+        if is_excluded && !(is_dir && selected.excludes.may_reinclude_below(&shown)) {
+            continue;
+        }
+        let before = found.len();
+        found.push(Walked {
+            relative: relative.clone(),
+            path: path.clone(),
+            entry,
+        });
+        if is_dir {
+            walk_below(tree, selected, &path, &relative, found)?;
+            if is_excluded && found.len() == before + 1 {
+                found.truncate(before);
+            }
+        }
+    }
+    Ok(())
+}
+
+/// The names that a source consists of: no `.`, no empty name, and `..` taken away together with
+/// the name before it.
+pub(crate) fn cleaned(pattern: &str) -> Vec<String> {
+    let mut names: Vec<String> = Vec::new();
+    for name in pattern.split('/') {
+        match name {
+            "" | "." => {}
+            ".." => {
+                names.pop();
+            }
+            name => names.push(name.to_owned()),
+        }
+    }
+    names
+}
+
+/// Whether a name is a pattern. A name whose only special character is an escape is a plain name,
+/// with its backslashes.
+fn has_wildcard(name: &str) -> bool {
+    let mut characters = name.chars();
+    while let Some(character) = characters.next() {
+        match character {
+            '*' | '?' | '[' => return true,
+            '\\' => {
+                characters.next();
+            }
+            _ => {}
+        }
+    }
+    false
+}
+
+fn matches_below(
+    tree: &dyn Tree,
+    directory: &Path,
+    wild: &[String],
+    pattern: &str,
+    found: &mut Vec<PathBuf>,
+) -> Result<(), ContextError> {
+    let Some((first, rest)) = wild.split_first() else {
+        return Ok(());
+    };
+    let bad_pattern = |source| ContextError::Pattern {
+        pattern: pattern.to_owned(),
+        source,
+    };
+    // A malformed pattern is an error also where there is nothing to compare it with.
+    go_match(first, "").map_err(bad_pattern)?;
+    let names = tree
+        .children(directory)
+        .map_err(ContextError::reading(directory))?;
+    for name in names {
+        if !go_match(first, &name.to_string_lossy()).map_err(bad_pattern)? {
+            continue;
+        }
+        let path = directory.join(name);
+        if rest.is_empty() {
+            found.push(path);
+            continue;
+        }
+        let entry = tree.entry(&path).map_err(ContextError::reading(&path))?;
+        if entry.is_some_and(|entry| entry.kind == EntryKind::Dir) {
+            matches_below(tree, &path, rest, pattern, found)?;
+        }
+    }
+    Ok(())
+}
+
+pub(crate) fn follow(
+    tree: &dyn Tree,
+    path: &Path,
+    pattern: &str,
+) -> Result<(PathBuf, TreeEntry), ContextError> {
+    let resolved = match resolve(tree, path, true) {
+        Ok(resolved) => resolved,
+        Err(error) if error.raw_os_error() == Some(Errno::LOOP.raw_os_error()) => {
+            return Err(ContextError::LinkLoop {
+                path: path.to_owned(),
+            });
+        }
+        Err(source) => {
+            return Err(ContextError::Read {
+                path: path.to_owned(),
+                source,
+            });
+        }
+    };
+    match tree
+        .entry(&resolved)
+        .map_err(ContextError::reading(&resolved))?
+    {
+        Some(entry) => Ok((resolved, entry)),
+        None => Err(why_missing(tree, path, pattern)?),
+    }
+}
+
+/// Why a path leads to nothing: a symlink on the way that leaves the tree or dangles, or a name
+/// that is not there.
+fn why_missing(tree: &dyn Tree, path: &Path, pattern: &str) -> Result<ContextError, ContextError> {
+    let mut current = path.to_owned();
+    let mut last_link: Option<(PathBuf, PathBuf)> = None;
+    // `resolve` has found no loop, so this ends.
+    while let Some((link, rest)) = first_link(tree, &current)? {
+        let target = tree
+            .read_link(&link)
+            .map_err(ContextError::reading(&link))?;
+        let parent = link.parent().unwrap_or(Path::new(""));
+        let Some(next) = joined(parent, &target) else {
+            return Ok(ContextError::LinkLeaves { path: link, target });
+        };
+        last_link = Some((link, target));
+        current = next.join(rest);
+    }
+    if let Some((path, target)) = last_link {
+        return Ok(ContextError::LinkDangles { path, target });
+    }
+    Ok(ContextError::Missing {
+        pattern: pattern.to_owned(),
+        closest: near(tree, path)?,
+    })
+}
+
+/// The first symlink on a path, and what follows it.
+fn first_link(tree: &dyn Tree, path: &Path) -> Result<Option<(PathBuf, PathBuf)>, ContextError> {
+    let names: Vec<OsString> = path.iter().map(OsString::from).collect();
+    let mut here = PathBuf::new();
+    for (at, name) in names.iter().enumerate() {
+        here.push(name);
+        let entry = tree.entry(&here).map_err(ContextError::reading(&here))?;
+        match entry {
+            Some(entry) if entry.kind == EntryKind::Symlink => {
+                return Ok(Some((here, names[at + 1..].iter().collect())));
+            }
+            Some(_) => {}
+            None => return Ok(None),
+        }
+    }
+    Ok(None)
+}
+
+/// A relative link's target as a path in the tree; `None` when it leaves the tree.
+fn joined(parent: &Path, target: &Path) -> Option<PathBuf> {
+    let mut path = parent.to_owned();
+    for component in target.components() {
+        match component {
+            Component::Normal(name) => path.push(name),
+            Component::CurDir => {}
+            Component::ParentDir => {
+                if !path.pop() {
+                    return None;
+                }
+            }
+            Component::RootDir | Component::Prefix(_) => return None,
+        }
+    }
+    Some(path)
+}
+
+/// A path that a missing one was perhaps meant to be: its first wrong name replaced by a similar
+/// one.
+fn near(tree: &dyn Tree, path: &Path) -> Result<Option<String>, ContextError> {
+    let mut here = PathBuf::new();
+    let mut names = path.iter();
+    for name in names.by_ref() {
+        let next = here.join(name);
+        let entry = tree.entry(&next).map_err(ContextError::reading(&next))?;
+        if entry.is_some() {
+            here = next;
+            continue;
+        }
+        let is_dir = tree
+            .entry(&here)
+            .map_err(ContextError::reading(&here))?
+            .is_some_and(|entry| entry.kind == EntryKind::Dir);
+        if !is_dir {
+            return Ok(None);
+        }
+        let siblings: Vec<String> = tree
+            .children(&here)
+            .map_err(ContextError::reading(&here))?
+            .into_iter()
+            .filter_map(|name| name.into_string().ok())
+            .collect();
+        let Some(similar) = closest(&name.to_string_lossy(), siblings.iter().map(String::as_str))
+        else {
+            return Ok(None);
+        };
+        return Ok(Some(slashed(&here.join(similar).join(names.as_path()))));
+    }
+    Ok(None)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::os::unix::fs::symlink;
+
+    use super::*;
+    use crate::{Context, JunkRules};
+
+    fn sample() -> tempfile::TempDir {
+        let outer = tempfile::tempdir().unwrap();
+        fs::write(outer.path().join("secret"), "s").unwrap();
+        let root = outer.path().join("context");
+        for path in [
+            "a.txt",
+            "b.md",
+            "dir/c.txt",
+            "dir/e.md",
+            "dir/sub/d.txt",
+            "dir-x/f",
+            "package.json",
+        ] {
+            let path = root.join(path);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(path, "x").unwrap();
+        }
+        for (link, target) in [
+            ("link", "a.txt"),
+            ("dirlink", "dir"),
+            ("dir/up", "../a.txt"),
+            ("far-up", "../../../a.txt"),
+            ("absolute", "/dir/sub"),
+            ("out", "../secret"),
+            ("out-dir", ".."),
+            ("passwd", "/etc/passwd"),
+            ("dangling", "dir/nothing"),
+            ("second", "passwd"),
+            ("loop", "loop"),
+        ] {
+            symlink(target, root.join(link)).unwrap();
+        }
+        outer
+    }
+
+    fn context(outer: &tempfile::TempDir, rules: &str) -> Context {
+        let root = outer.path().join("context");
+        Context::open(&root, IgnoreRules::parse(rules), JunkRules::default()).unwrap()
+    }
+
+    /// `matched` or, where a link was followed, `matched=path`.
+    fn shown(selected: &[Selected]) -> Vec<String> {
+        let show = |one: &Selected| {
+            if one.matched == one.path {
+                one.path.display().to_string()
+            } else {
+                format!("{}={}", one.matched.display(), one.path.display())
+            }
+        };
+        selected.iter().map(show).collect()
+    }
+
+    #[test]
+    fn sources_name_what_buildkit_takes() {
+        let outer = sample();
+        let context = context(&outer, "");
+        for (pattern, want) in [
+            ("a.txt", &["a.txt"][..]),
+            ("/a.txt", &["a.txt"]),
+            ("./dir/../a.txt", &["a.txt"]),
+            ("../../a.txt", &["a.txt"]),
+            (".", &[""]),
+            ("/", &[""]),
+            ("dir/", &["dir"]),
+            ("*.txt", &["a.txt"]),
+            ("[a-b].*", &["a.txt", "b.md"]),
+            ("dir*/[cf]*", &["dir/c.txt", "dir-x/f"]),
+            ("package-lock.json*", &[]),
+            ("link", &["link=a.txt"]),
+            ("lin?", &["link=a.txt"]),
+            ("dirlink/c*", &["dir/c.txt"]),
+            // A wildcard does not look through the link; `dir` itself it does.
+            ("d*/c.txt", &["dir/c.txt"]),
+            ("dir/up", &["dir/up=a.txt"]),
+            ("far-up", &["far-up=a.txt"]),
+            ("absolute", &["absolute=dir/sub"]),
+            ("absolute/d.txt", &["absolute/d.txt=dir/sub/d.txt"]),
+            // The context's parent is the context itself.
+            ("out-dir", &["out-dir="]),
+        ] {
+            let selected = context.select(pattern, &[]).unwrap();
+            assert_eq!(shown(&selected), want, "{pattern}");
+        }
+    }
+
+    #[test]
+    fn a_source_that_leads_nowhere_says_why() {
+        let outer = sample();
+        let context = context(&outer, "dir-x\n");
+        for (pattern, want) in [
+            ("a.tx", "there is no \"a.tx\"; did you mean \"a.txt\"?"),
+            (
+                "dri/sub/d.txt",
+                "there is no \"dri/sub/d.txt\"; did you mean \"dir/sub/d.txt\"?",
+            ),
+            ("zzzzzz", "there is no \"zzzzzz\""),
+            ("zzzzzz/*.txt", "there is no \"zzzzzz/*.txt\""),
+            ("a.txt/x", "there is no \"a.txt/x\""),
+            (
+                "dir-x/f",
+                "\"dir-x/f\" is left out of the build context by its ignore rules",
+            ),
+            (
+                "out",
+                "the symlink out leaves the context: it points to ../secret",
+            ),
+            (
+                "second",
+                "the symlink passwd leaves the context: it points to /etc/passwd",
+            ),
+            (
+                "out-dir/secret",
+                "the symlink out-dir leaves the context: it points to ..",
+            ),
+            (
+                "dangling",
+                "the symlink dangling points to dir/nothing, which does not exist",
+            ),
+            ("loop", "the symlink loop leads in a circle"),
+            ("a[", "cannot use the wildcard pattern \"a[\""),
+        ] {
+            let error = context.select(pattern, &[]).unwrap_err();
+            assert_eq!(error.to_string(), want, "{pattern}");
+        }
+    }
+
+    fn walked(context: &Context, pattern: &str, excludes: &[&str]) -> Vec<String> {
+        let excludes: Vec<String> = excludes.iter().map(|text| (*text).to_owned()).collect();
+        let selected = context.select(pattern, &excludes).unwrap();
+        let mut paths = Vec::new();
+        for one in &selected {
+            for walked in walk(context, one).unwrap() {
+                assert_eq!(
+                    context.entry(&walked.path).unwrap(),
+                    Some(walked.entry),
+                    "{walked:?}"
+                );
+                paths.push(format!(
+                    "{}:{}",
+                    one.matched.display(),
+                    walked.relative.display()
+                ));
+            }
+        }
+        paths
+    }
+
+    #[test]
+    fn excludes_count_from_the_entry_that_was_named() {
+        let outer = sample();
+        let context = context(&outer, "");
+        for (pattern, excludes, want) in [
+            (
+                "dir",
+                &["*.txt"][..],
+                &["dir:", "dir:e.md", "dir:sub", "dir:sub/d.txt", "dir:up"][..],
+            ),
+            ("dir", &["**/*.txt", "up"], &["dir:", "dir:e.md", "dir:sub"]),
+            (
+                "dir",
+                &["sub", "!sub/d.txt", "*.md", "up"],
+                &["dir:", "dir:c.txt", "dir:sub", "dir:sub/d.txt"],
+            ),
+            (
+                "dir",
+                &["sub", "!sub/other", "*.md", "up"],
+                &["dir:", "dir:c.txt"],
+            ),
+            ("a.txt", &["*.txt"], &["a.txt:"]),
+            ("dir/[es]*", &["*.md", "d.txt"], &["dir/e.md:", "dir/sub:"]),
+            ("dir-*", &[], &["dir-x:", "dir-x:f"]),
+        ] {
+            assert_eq!(
+                walked(&context, pattern, excludes),
+                want,
+                "{pattern} {excludes:?}"
+            );
+        }
+    }
+}
