@@ -4,3 +4,59 @@ use launchway_diagnostics::Code;
 
 /// The word is no instruction. Correct its spelling.
 pub const UNKNOWN_INSTRUCTION: Code = Code("LW0201");
+/// The instruction has no such flag. Correct its spelling or remove it.
+pub const UNKNOWN_FLAG: Code = Code("LW0202");
+/// A flag has no value, a wrong one, or stands twice. Write it as the label says.
+pub const BAD_FLAG: Code = Code("LW0203");
+/// Docker knows this, Launchway does not build it yet. Do as the help says, or use the buildkit
+/// engine.
+pub const NOT_SUPPORTED: Code = Code("LW0204");
+/// The file has no `FROM`. Start a stage with one.
+pub const NO_STAGE: Code = Code("LW0205");
+/// Only `ARG` may stand before the first `FROM`. Move the instruction below it.
+pub const BEFORE_FROM: Code = Code("LW0206");
+/// The name of a stage has characters it may not have. Start with a letter; use letters, digits,
+/// `-`, `_` and `.`.
+pub const BAD_STAGE_NAME: Code = Code("LW0207");
+/// Two stages have one name, or a stage has a name with a meaning of its own. Rename it.
+pub const DUPLICATE_STAGE_NAME: Code = Code("LW0208");
+/// The instruction has too few, too many or malformed arguments. Write them as the help says.
+pub const BAD_ARGUMENTS: Code = Code("LW0209");
+/// A directive at the top of the file is wrong or repeated. Correct or remove it.
+pub const BAD_DIRECTIVE: Code = Code("LW0210");
+/// A heredoc has no end, or stands where none can. End it with a line that is its delimiter alone.
+pub const BAD_HEREDOC: Code = Code("LW0211");
+/// A JSON form holds something that is no string, or is missing where nothing else is allowed.
+pub const BAD_JSON: Code = Code("LW0212");
+/// The arguments look like JSON but are not, so they go to a shell. Use double quotes and check
+/// the commas.
+pub const LOOKS_LIKE_JSON: Code = Code("LW0213");
+/// A continued instruction has an empty line in it. Remove the line; Docker will refuse it some
+/// day.
+pub const EMPTY_CONTINUATION: Code = Code("LW0214");
+/// A `--mount` has a field that is wrong for its type. Correct or remove the field.
+pub const BAD_MOUNT: Code = Code("LW0215");
+/// `EXPOSE` names no port. Write `PORT`, `FIRST-LAST` or either with `/tcp`, `/udp` or `/sctp`.
+pub const BAD_PORT: Code = Code("LW0216");
+/// The instruction may not stand behind `ONBUILD`. Remove it.
+pub const BAD_ONBUILD: Code = Code("LW0217");
+/// A variable or a quote cannot be expanded. Correct it, or give the build argument it asks for.
+pub const BAD_EXPANSION: Code = Code("LW0218");
+/// The Dockerfile has no such stage to build. Name one of its stages.
+pub const UNKNOWN_TARGET: Code = Code("LW0219");
+/// A stage refers to itself, to a later one, or to a number that no stage has. Refer to an
+/// earlier stage.
+pub const BAD_STAGE_REFERENCE: Code = Code("LW0220");
+/// The text is neither a stage nor an image reference. Correct its spelling.
+pub const BAD_IMAGE: Code = Code("LW0221");
+/// The text is not a platform. Write `os/architecture` or `os/architecture/variant`.
+pub const BAD_PLATFORM: Code = Code("LW0222");
+/// `--from` and `from=` take no variables. Give the image a stage of its own, with the variable in
+/// its `FROM`.
+pub const VARIABLE_IN_FROM: Code = Code("LW0223");
+/// A pattern for files is malformed. Close its brackets, or escape them.
+pub const BAD_PATTERN: Code = Code("LW0224");
+/// The word is not a signal. Write a number or a name such as `SIGTERM`.
+pub const BAD_SIGNAL: Code = Code("LW0225");
+/// A field of a mount has no effect for its type. Remove it.
+pub const USELESS_FIELD: Code = Code("LW0226");

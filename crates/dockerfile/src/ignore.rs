@@ -236,7 +236,7 @@ fn compile(pattern: &str) -> Matcher {
 }
 
 /// Go's `filepath.Clean` on Unix: no `.`, no doubled `/`, no `..` that can be resolved.
-fn clean(path: &str) -> String {
+pub(crate) fn clean(path: &str) -> String {
     let rooted = path.starts_with('/');
     let mut parts: Vec<&str> = Vec::new();
     for part in path.split('/') {

@@ -1,18 +1,21 @@
 //! `RUN --mount`: the fields as written, and the mount they mean once variables are known.
 
-use launchway_diagnostics::{Diagnostic, Span, Spanned};
+use std::ops::Range;
 
-use crate::ExpandError;
+use launchway_diagnostics::{Diagnostic, Span, Spanned, closest};
 
-/// One `--mount` flag. Docker expands every value but `from` and `type` when the step runs.
+use crate::ignore::clean;
+use crate::{ExpandError, codes, expand};
+
+/// One `--mount` flag. Docker expands every value but `from` when the step runs; `type` is taken
+/// as it stands here.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct MountFlag {
     pub kind: MountKind,
     /// The stage, named context or image that a bind or cache mount is filled from.
     pub from: Option<Spanned<String>>,
     pub span: Span,
-    /// `key`, `value`; a key without `=` has no value.
-    pub(crate) fields: Vec<(Spanned<String>, Option<Spanned<String>>)>,
+    fields: Vec<Field>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -27,11 +30,12 @@ pub enum MountKind {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum RunMount {
     Cache {
-        /// The cleaned target when not given.
+        /// The target, cleaned, when not given.
         id: String,
         target: String,
         sharing: CacheSharing,
         from: Option<String>,
+        /// A path within `from`; `None` is its root.
         source: Option<String>,
         mode: Option<u32>,
         uid: Option<u32>,
@@ -40,16 +44,17 @@ pub enum RunMount {
     },
     Bind {
         target: String,
-        /// Within `from`, or within the build context; `None` is its root.
+        /// A path within `from`, or within the build context; `None` is the root.
         source: Option<String>,
         from: Option<String>,
-        /// Writes are possible, and thrown away after the step.
+        /// The step can write, and what it wrote is thrown away.
         readwrite: bool,
     },
     Secret {
         id: String,
-        /// `/run/secrets/<last part of the id>` when neither a target nor an `env` was given.
+        /// `None` when the secret is wanted in a variable alone.
         target: Option<String>,
+        /// The variable that holds it.
         env: Option<String>,
         required: bool,
         mode: Option<u32>,
@@ -70,16 +75,443 @@ pub enum CacheSharing {
     Locked,
 }
 
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Field {
+    key: Key,
+    /// As it is written, for messages.
+    name: Spanned<String>,
+    value: Option<Spanned<String>>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Key {
+    Type,
+    From,
+    Source,
+    Target,
+    ReadOnly,
+    ReadWrite,
+    Required,
+    Size,
+    Id,
+    Sharing,
+    Mode,
+    Uid,
+    Gid,
+    Env,
+}
+
+const KEYS: [(&str, Key); 19] = [
+    ("type", Key::Type),
+    ("from", Key::From),
+    ("source", Key::Source),
+    ("src", Key::Source),
+    ("target", Key::Target),
+    ("dst", Key::Target),
+    ("destination", Key::Target),
+    ("readonly", Key::ReadOnly),
+    ("ro", Key::ReadOnly),
+    ("readwrite", Key::ReadWrite),
+    ("rw", Key::ReadWrite),
+    ("required", Key::Required),
+    ("size", Key::Size),
+    ("id", Key::Id),
+    ("sharing", Key::Sharing),
+    ("mode", Key::Mode),
+    ("uid", Key::Uid),
+    ("gid", Key::Gid),
+    ("env", Key::Env),
+];
+
+/// Reads the value of a `--mount`. Fields without variables are checked at once.
+pub(crate) fn parse(
+    flag: &Spanned<String>,
+    escape: char,
+    problems: &mut Vec<Diagnostic>,
+) -> Result<MountFlag, Diagnostic> {
+    let mut fields = Vec::new();
+    for (text, place) in split_fields(flag)? {
+        fields.push(read_field(flag, &text, place)?);
+    }
+    let mut mount = MountFlag {
+        kind: kind(&fields)?,
+        from: None,
+        span: flag.span,
+        fields,
+    };
+    mount.from = mount.text(Key::From).filter(|from| !from.is_empty());
+    if let Some(from) = &mount.from {
+        crate::parse::check_from(from, escape, problems);
+        if mount.kind == MountKind::Tmpfs {
+            problems.push(
+                Diagnostic::warning(codes::USELESS_FIELD, "a tmpfs mount is always empty")
+                    .at(from.span, "has no effect"),
+            );
+            mount.from = None;
+        }
+    }
+    let expand_checked = |word: &str| expand(word, escape, &|_| None);
+    let variable = |field: &Field| {
+        field
+            .value
+            .as_ref()
+            .is_some_and(|value| value.contains('$'))
+    };
+    if !mount.fields.iter().any(variable) {
+        mount.resolve(&expand_checked)?;
+    }
+    Ok(mount)
+}
+
 impl MountFlag {
     /// Fills in variables and checks every field.
     pub fn resolve(
         &self,
         expand: &dyn Fn(&str) -> Result<String, ExpandError>,
     ) -> Result<RunMount, Diagnostic> {
-        let _ = (&self.fields, expand);
-        Ok(RunMount::Tmpfs {
-            target: String::new(),
-            size: None,
+        let known = Known { flag: self, expand };
+        self.check_keys()?;
+        let from = self.from.as_ref().map(|from| from.value.clone());
+        Ok(match self.kind {
+            MountKind::Bind => RunMount::Bind {
+                target: known.target()?,
+                source: known.text(Key::Source)?,
+                from,
+                readwrite: !known.readonly(true)?,
+            },
+            MountKind::Cache => {
+                let target = known.target()?;
+                RunMount::Cache {
+                    id: known.text(Key::Id)?.unwrap_or_else(|| clean(&target)),
+                    target,
+                    sharing: known.sharing()?,
+                    from,
+                    source: known.text(Key::Source)?,
+                    mode: known.number(Key::Mode, 8)?,
+                    uid: known.number(Key::Uid, 10)?,
+                    gid: known.number(Key::Gid, 10)?,
+                    readonly: known.readonly(false)?,
+                }
+            }
+            MountKind::Secret => known.secret()?,
+            MountKind::Tmpfs => RunMount::Tmpfs {
+                target: known.target()?,
+                size: known.size()?,
+            },
         })
     }
+
+    /// The expanded path in the build context that a bind mount shows; `None` is its root.
+    pub(crate) fn source(&self) -> Option<Spanned<String>> {
+        self.text(Key::Source)
+    }
+
+    fn text(&self, key: Key) -> Option<Spanned<String>> {
+        // As in Docker, the last one counts.
+        let field = self.fields.iter().rev().find(|field| field.key == key)?;
+        field.value.clone()
+    }
+
+    /// Which fields go with which types.
+    fn check_keys(&self) -> Result<(), Diagnostic> {
+        use MountKind as Kind;
+        for field in &self.fields {
+            let allowed = match field.key {
+                Key::Required | Key::Env => self.kind == Kind::Secret,
+                Key::Size => self.kind == Kind::Tmpfs,
+                Key::Sharing => self.kind == Kind::Cache,
+                Key::Mode | Key::Uid | Key::Gid => {
+                    matches!(self.kind, Kind::Cache | Kind::Secret)
+                }
+                Key::From => self.kind != Kind::Secret,
+                _ => true,
+            };
+            if !allowed {
+                let kind = self.kind.name();
+                return Err(bad(field.name.span, format!("no field of a {kind} mount")));
+            }
+        }
+        Ok(())
+    }
+}
+
+impl MountKind {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Bind => "bind",
+            Self::Cache => "cache",
+            Self::Secret => "secret",
+            Self::Tmpfs => "tmpfs",
+        }
+    }
+}
+
+/// A flag at the time its variables are known.
+struct Known<'a> {
+    flag: &'a MountFlag,
+    expand: &'a dyn Fn(&str) -> Result<String, ExpandError>,
+}
+
+impl Known<'_> {
+    /// The last value of a key, unless it is missing or empty.
+    fn text(&self, key: Key) -> Result<Option<String>, Diagnostic> {
+        Ok(self.spanned(key)?.map(|value| value.value))
+    }
+
+    fn spanned(&self, key: Key) -> Result<Option<Spanned<String>>, Diagnostic> {
+        let Some(value) = self.flag.text(key) else {
+            return Ok(None);
+        };
+        let expanded = (self.expand)(&value).map_err(|error| {
+            Diagnostic::error(codes::BAD_EXPANSION, "cannot expand a field of a mount")
+                .at(value.span, error.to_string())
+        })?;
+        Ok((!expanded.is_empty()).then(|| Spanned::new(expanded, value.span)))
+    }
+
+    fn target(&self) -> Result<String, Diagnostic> {
+        let target = self.spanned(Key::Target)?;
+        let target = target.ok_or_else(|| bad(self.flag.span, "needs a `target`"))?;
+        if clean(&target) == "/" {
+            return Err(bad(target.span, "nothing can be mounted over the root"));
+        }
+        Ok(target.value)
+    }
+
+    /// `ro`, `readonly`, `rw` and `readwrite`; the last one counts.
+    fn readonly(&self, default: bool) -> Result<bool, Diagnostic> {
+        let mut readonly = default;
+        for field in &self.flag.fields {
+            let when_true = match field.key {
+                Key::ReadOnly => true,
+                Key::ReadWrite => false,
+                _ => continue,
+            };
+            readonly = self.boolean(field)? == when_true;
+        }
+        Ok(readonly)
+    }
+
+    fn boolean(&self, field: &Field) -> Result<bool, Diagnostic> {
+        let Some(value) = &field.value else {
+            return Ok(true);
+        };
+        match (self.expand)(value).unwrap_or_default().as_str() {
+            "1" | "t" | "T" | "TRUE" | "true" | "True" => Ok(true),
+            "0" | "f" | "F" | "FALSE" | "false" | "False" => Ok(false),
+            _ => Err(bad(value.span, "not `true` or `false`")),
+        }
+    }
+
+    fn number(&self, key: Key, radix: u32) -> Result<Option<u32>, Diagnostic> {
+        let Some(value) = self.spanned(key)? else {
+            return Ok(None);
+        };
+        let digits = value.chars().all(|c| c.is_digit(radix));
+        let number = u32::from_str_radix(&value, radix).ok().filter(|_| digits);
+        let number = number.ok_or_else(|| {
+            let kind = if radix == 8 {
+                "an octal number"
+            } else {
+                "a number"
+            };
+            bad(value.span, format!("not {kind}"))
+        })?;
+        Ok(Some(number))
+    }
+
+    fn sharing(&self) -> Result<CacheSharing, Diagnostic> {
+        let Some(value) = self.spanned(Key::Sharing)? else {
+            return Ok(CacheSharing::Shared);
+        };
+        match value.to_ascii_lowercase().as_str() {
+            "shared" => Ok(CacheSharing::Shared),
+            "private" => Ok(CacheSharing::Private),
+            "locked" => Ok(CacheSharing::Locked),
+            _ => Err(bad(value.span, "not `shared`, `private` or `locked`")),
+        }
+    }
+
+    /// A number of bytes with a unit of 1024, as Docker's: `64m`, `1.5GiB`.
+    fn size(&self) -> Result<Option<u64>, Diagnostic> {
+        let Some(value) = self.spanned(Key::Size)? else {
+            return Ok(None);
+        };
+        let size = parse_size(&value).ok_or_else(|| bad(value.span, "not a size such as `64m`"))?;
+        Ok((size > 0).then_some(size))
+    }
+
+    fn secret(&self) -> Result<RunMount, Diagnostic> {
+        let source = self.spanned(Key::Source)?;
+        let id = self.text(Key::Id)?;
+        let target = self.text(Key::Target)?;
+        if let (Some(source), Some(_)) = (&source, &id) {
+            return Err(bad(source.span, "means the same as `id`: give one of them"));
+        }
+        let id = source.map(|source| source.value).or(id);
+        let id = id.or_else(|| target.as_deref().map(|target| last_part(target).to_owned()));
+        let id = id.ok_or_else(|| bad(self.flag.span, "needs an `id` or a `target`"))?;
+        let env = self.text(Key::Env)?;
+        let target = match (&env, target) {
+            (None, None) => Some(format!("/run/secrets/{}", last_part(&id))),
+            (_, target) => target,
+        };
+        let mut required = false;
+        for field in &self.flag.fields {
+            if field.key == Key::Required {
+                required = self.boolean(field)?;
+            }
+        }
+        Ok(RunMount::Secret {
+            id,
+            target,
+            env,
+            required,
+            mode: self.number(Key::Mode, 8)?,
+            uid: self.number(Key::Uid, 10)?,
+            gid: self.number(Key::Gid, 10)?,
+        })
+    }
+}
+
+/// The comma-separated fields with their ranges; a field can be put in double quotes.
+fn split_fields(flag: &Spanned<String>) -> Result<Vec<(String, Range<usize>)>, Diagnostic> {
+    let text = flag.value.as_str();
+    let mut fields = Vec::new();
+    let mut at = 0;
+    loop {
+        let rest = &text[at..];
+        let (field, length) = match rest.strip_prefix('"') {
+            None => {
+                let length = rest.find(',').unwrap_or(rest.len());
+                (rest[..length].to_owned(), length)
+            }
+            Some(_) => {
+                quoted_field(rest).ok_or_else(|| bad(flag.span, "a quoted field is not closed"))?
+            }
+        };
+        fields.push((field, at..at + length));
+        at += length;
+        if at == text.len() {
+            return Ok(fields);
+        }
+        // The comma.
+        at += 1;
+    }
+}
+
+/// A field that starts with a quote, which a doubled quote stands for, and its length.
+fn quoted_field(text: &str) -> Option<(String, usize)> {
+    let mut field = String::new();
+    let mut input = text.char_indices().skip(1).peekable();
+    while let Some((at, next)) = input.next() {
+        if next != '"' {
+            field.push(next);
+        } else if input.next_if(|(_, after)| *after == '"').is_some() {
+            field.push('"');
+        } else {
+            let end = at + 1;
+            let closed = text[end..].is_empty() || text[end..].starts_with(',');
+            return closed.then_some((field, end));
+        }
+    }
+    None
+}
+
+fn read_field(
+    flag: &Spanned<String>,
+    text: &str,
+    place: Range<usize>,
+) -> Result<Field, Diagnostic> {
+    let start = flag.span.start as usize;
+    // A value that was put together from quotes or several lines has no places of its own.
+    let exact = flag.span.range().len() == flag.value.len() && flag.value[place.clone()] == *text;
+    let span = |range: Range<usize>| {
+        if exact {
+            let from = start + place.start;
+            Span::new(flag.span.source, from + range.start..from + range.end)
+        } else {
+            flag.span
+        }
+    };
+    let (name, value) = match text.split_once('=') {
+        Some((name, value)) => (name, Some(value)),
+        None => (text, None),
+    };
+    let name_span = span(0..name.len());
+    let lower = name.to_ascii_lowercase();
+    let Some(&(_, key)) = KEYS.iter().find(|(known, _)| *known == lower) else {
+        let mut problem = bad(name_span, "no field of a mount");
+        if let Some(near) = closest(&lower, KEYS.map(|(known, _)| known)) {
+            problem = problem.help(format!("did you mean `{near}`?"));
+        }
+        return Err(problem);
+    };
+    if value.is_none() && !matches!(key, Key::ReadOnly | Key::ReadWrite | Key::Required) {
+        return Err(bad(name_span, "needs a value"));
+    }
+    Ok(Field {
+        key,
+        name: Spanned::new(name.to_owned(), name_span),
+        value: value.map(|value| Spanned::new(value.to_owned(), span(name.len() + 1..text.len()))),
+    })
+}
+
+fn kind(fields: &[Field]) -> Result<MountKind, Diagnostic> {
+    let mut types = fields.iter().rev().filter(|field| field.key == Key::Type);
+    let Some(value) = types.next().and_then(|field| field.value.as_ref()) else {
+        return Ok(MountKind::Bind);
+    };
+    match value.to_ascii_lowercase().as_str() {
+        "bind" => Ok(MountKind::Bind),
+        "cache" => Ok(MountKind::Cache),
+        "secret" => Ok(MountKind::Secret),
+        "tmpfs" => Ok(MountKind::Tmpfs),
+        "ssh" => Err(
+            Diagnostic::error(codes::NOT_SUPPORTED, "RUN --mount=type=ssh")
+                .at(value.span, "agents are not forwarded to steps")
+                .help("use a secret mount with a key made for the purpose"),
+        ),
+        other => {
+            let known = ["bind", "cache", "secret", "tmpfs"];
+            let mut problem = bad(value.span, "no type of mount");
+            if let Some(near) = closest(other, known) {
+                problem = problem.help(format!("did you mean `{near}`?"));
+            }
+            Err(problem)
+        }
+    }
+}
+
+fn parse_size(text: &str) -> Option<u64> {
+    let number_end = text
+        .find(|c: char| !c.is_ascii_digit() && c != '.')
+        .unwrap_or(text.len());
+    let (number, unit) = text.split_at(number_end);
+    let factor: u64 = match unit.trim_start().to_ascii_lowercase().as_str() {
+        "" | "b" => 1,
+        "k" | "kb" | "kib" => 1 << 10,
+        "m" | "mb" | "mib" => 1 << 20,
+        "g" | "gb" | "gib" => 1 << 30,
+        "t" | "tb" | "tib" => 1 << 40,
+        "p" | "pb" | "pib" => 1 << 50,
+        _ => return None,
+    };
+    if let Ok(whole) = number.parse::<u64>() {
+        return whole.checked_mul(factor);
+    }
+    let number: f64 = number.parse().ok()?;
+    let bytes = number * factor as f64;
+    (bytes.is_finite() && bytes < u64::MAX as f64).then_some(bytes as u64)
+}
+
+fn last_part(path: &str) -> &str {
+    path.trim_end_matches('/')
+        .rsplit('/')
+        .next()
+        .unwrap_or(path)
+}
+
+fn bad(span: Span, what: impl Into<String>) -> Diagnostic {
+    Diagnostic::error(codes::BAD_MOUNT, "malformed --mount").at(span, what)
 }

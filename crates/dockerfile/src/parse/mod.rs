@@ -1,8 +1,32 @@
 //! Text to tree, with every problem found.
+//!
+//! `lines` joins continuations and takes out comments and heredocs, `words` cuts a line into an
+//! instruction, flags and words, `instruction` and its helpers give them meaning, and this file
+//! sorts instructions into stages.
 
-use launchway_diagnostics::{Diagnostic, SourceId};
+mod files;
+mod flags;
+mod health;
+mod heredoc;
+mod instruction;
+mod line;
+mod lines;
+mod run;
+mod signal;
+mod words;
 
-use crate::{Dockerfile, Instruction};
+#[cfg(test)]
+mod tests;
+#[cfg(test)]
+mod vectors;
+
+use launchway_diagnostics::{Diagnostic, SourceId, Span};
+
+pub use files::is_remote_source;
+pub(crate) use files::{check_from, remote_source};
+use instruction::{Item, NAMES, Reader};
+
+use crate::{ArgInstruction, Directives, Dockerfile, Instruction, InstructionKind, Stage, codes};
 
 /// What came out of a text.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -14,28 +38,194 @@ pub struct Parsed {
 
 /// Parses a Dockerfile and reports all its problems.
 pub fn parse(source: SourceId, text: &str) -> Parsed {
-    let _ = (source, text);
-    Parsed {
-        dockerfile: None,
-        diagnostics: Vec::new(),
+    let read = lines::read(source, text);
+    let mut reader = Reader {
+        escape: read.directives.escape,
+        problems: read.problems,
+    };
+    let mut stages = Stages::default();
+    for line in &read.lines {
+        let whole = line.whole();
+        let split = words::split(whole, reader.escape);
+        let starts_stage = split.name.text().eq_ignore_ascii_case("from");
+        let item = reader.item(&split, whole);
+        if starts_stage {
+            let from = match item {
+                Some(Item::From(from)) => Some(from),
+                _ => None,
+            };
+            stages.start(from, whole.span(), whole.text());
+        } else if let Some(problem) = stages.add(item, split.name.span(), split.name.text()) {
+            reader.problems.push(problem);
+        }
     }
+    if !stages.any_from {
+        // Instructions without a stage follow from this one problem.
+        reader
+            .problems
+            .retain(|problem| problem.code != codes::BEFORE_FROM);
+        let place = read
+            .lines
+            .first()
+            .map_or(Span::new(source, 0..0), |line| line.whole().span());
+        reader.problems.push(
+            Diagnostic::error(codes::NO_STAGE, "no FROM, so there is nothing to build")
+                .at(place, "a stage must start before this")
+                .help("start with `FROM image` or `FROM scratch`"),
+        );
+    }
+    reader.problems.extend(stages.name_problems());
+    finish(read.directives, stages, reader.problems)
 }
 
 /// Parses one instruction out of an image configuration's list of triggers.
 pub fn parse_onbuild(source: SourceId, text: &str) -> Result<Instruction, Diagnostic> {
-    let _ = (source, text);
-    Err(Diagnostic::error(
-        crate::codes::UNKNOWN_INSTRUCTION,
-        "unknown instruction",
-    ))
+    let read = lines::read(source, text);
+    let place = Span::new(source, 0..text.len());
+    let refuse = |message: &str| {
+        Diagnostic::error(codes::BAD_ONBUILD, message).at(place, "stored in the base image")
+    };
+    let [line] = read.lines.as_slice() else {
+        return Err(refuse("an ONBUILD trigger is not one instruction"));
+    };
+    let mut reader = Reader {
+        escape: read.directives.escape,
+        problems: read.problems,
+    };
+    let split = words::split(line.whole(), reader.escape);
+    let item = reader.item(&split, line.whole());
+    let mut errors = reader.problems.into_iter().filter(Diagnostic::is_error);
+    match (errors.next(), item) {
+        (Some(error), _) => Err(error),
+        (None, Some(Item::Instruction(instruction)))
+            if !matches!(
+                instruction.kind,
+                InstructionKind::Onbuild(_) | InstructionKind::Maintainer(_)
+            ) =>
+        {
+            Ok(instruction)
+        }
+        (None, _) => Err(refuse("an ONBUILD trigger of a kind that cannot be one")),
+    }
 }
 
 /// The instructions that exist, in capitals.
 pub fn instruction_names() -> &'static [&'static str] {
-    &[]
+    &NAMES
 }
 
+/// Whether a whole command is nothing but one heredoc.
 pub(crate) fn is_heredoc_word(word: &str) -> bool {
-    let _ = word;
-    false
+    heredoc::delimiter(word).is_some()
+}
+
+#[derive(Default)]
+struct Stages {
+    global_args: Vec<ArgInstruction>,
+    stages: Vec<Stage>,
+    any_from: bool,
+    /// False after a `FROM` that could not be read: what follows belongs to nothing.
+    current: bool,
+}
+
+impl Stages {
+    fn start(&mut self, from: Option<instruction::FromLine>, span: Span, text: &str) {
+        self.any_from = true;
+        self.current = from.is_some();
+        if let Some(from) = from {
+            self.stages.push(Stage {
+                index: self.stages.len(),
+                name: from.name,
+                from: from.image,
+                platform: from.platform,
+                instructions: Vec::new(),
+                span,
+                text: text.to_owned(),
+            });
+        }
+    }
+
+    fn add(&mut self, item: Option<Item>, place: Span, name: &str) -> Option<Diagnostic> {
+        let Some(Item::Instruction(instruction)) = item else {
+            return None;
+        };
+        if self.any_from {
+            if self.current
+                && let Some(stage) = self.stages.last_mut()
+            {
+                stage.instructions.push(instruction);
+            }
+            return None;
+        }
+        let Instruction { span, kind, text } = instruction;
+        match kind {
+            InstructionKind::Arg(definitions) => {
+                self.global_args.push(ArgInstruction {
+                    span,
+                    text,
+                    definitions,
+                });
+                None
+            }
+            _ => {
+                let name = name.to_ascii_uppercase();
+                Some(
+                    Diagnostic::error(
+                        codes::BEFORE_FROM,
+                        format!("{name} stands before the first FROM"),
+                    )
+                    .at(place, "belongs to no stage")
+                    .help("only ARG may stand before FROM"),
+                )
+            }
+        }
+    }
+
+    /// Docker builds with such names, and means something else by them than most readers do.
+    fn name_problems(&self) -> Vec<Diagnostic> {
+        let mut problems = Vec::new();
+        let names = self.stages.iter().filter_map(|stage| stage.name.as_ref());
+        let names: Vec<_> = names.collect();
+        for (index, name) in names.iter().enumerate() {
+            if let Some(first) = names[..index]
+                .iter()
+                .find(|first| first.value == name.value)
+            {
+                problems.push(
+                    Diagnostic::warning(
+                        codes::DUPLICATE_STAGE_NAME,
+                        format!("two stages are called `{}`", name.value),
+                    )
+                    .at(name.span, "hides the earlier one from here on")
+                    .also(first.span, "the earlier one")
+                    .help("rename one of them"),
+                );
+            }
+            if matches!(name.as_str(), "scratch" | "context") {
+                problems.push(
+                    Diagnostic::warning(
+                        codes::DUPLICATE_STAGE_NAME,
+                        format!("`{}` means something else already", name.value),
+                    )
+                    .at(name.span, "not a good name for a stage")
+                    .help("rename the stage"),
+                );
+            }
+        }
+        problems
+    }
+}
+
+fn finish(directives: Directives, stages: Stages, mut diagnostics: Vec<Diagnostic>) -> Parsed {
+    diagnostics.sort_by_key(|problem| problem.labels.first().map(|label| label.span));
+    let good = !diagnostics.iter().any(Diagnostic::is_error);
+    let dockerfile = good.then_some(Dockerfile {
+        directives,
+        global_args: stages.global_args,
+        stages: stages.stages,
+    });
+    Parsed {
+        dockerfile,
+        diagnostics,
+    }
 }

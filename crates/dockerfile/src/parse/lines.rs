@@ -1,0 +1,241 @@
+//! The file as logical lines: directives, comments, continuations and heredocs.
+
+use launchway_diagnostics::{Diagnostic, SourceId, Span, Spanned};
+
+use super::heredoc::{announced, may_have_heredocs};
+use super::line::Line;
+use crate::{Directives, Heredoc, codes};
+
+/// The file in lines, with every problem of that.
+pub(crate) struct Lines {
+    pub(crate) directives: Directives,
+    pub(crate) lines: Vec<Line>,
+    pub(crate) problems: Vec<Diagnostic>,
+}
+
+pub(crate) fn read(source: SourceId, text: &str) -> Lines {
+    let mut reader = Reader {
+        source,
+        text,
+        at: if text.starts_with('\u{feff}') { 3 } else { 0 },
+        in_directives: true,
+        found: Lines {
+            directives: Directives {
+                syntax: None,
+                escape: '\\',
+                check: None,
+            },
+            lines: Vec::new(),
+            problems: Vec::new(),
+        },
+        escape_given: false,
+    };
+    while let Some((start, raw)) = reader.next_raw() {
+        reader.line(start, raw);
+    }
+    reader.found
+}
+
+struct Reader<'a> {
+    source: SourceId,
+    text: &'a str,
+    at: usize,
+    /// Directives end at the first line that is none.
+    in_directives: bool,
+    escape_given: bool,
+    found: Lines,
+}
+
+impl<'a> Reader<'a> {
+    /// The next line of the file with its end, and where it starts.
+    fn next_raw(&mut self) -> Option<(usize, &'a str)> {
+        let rest = &self.text[self.at..];
+        if rest.is_empty() {
+            return None;
+        }
+        let length = rest.find('\n').map_or(rest.len(), |at| at + 1);
+        let start = self.at;
+        self.at += length;
+        Some((start, &rest[..length]))
+    }
+
+    /// One line that starts something, and all that belongs to it.
+    fn line(&mut self, start: usize, raw: &str) {
+        let trimmed = without_end(raw).trim_start();
+        let start = start + (without_end(raw).len() - trimmed.len());
+        if self.in_directives {
+            self.in_directives = self.directive(start, trimmed);
+        }
+        if trimmed.starts_with('#') {
+            return;
+        }
+        let (content, mut continued) = self.continuation(trimmed);
+        if content.is_empty() && !continued {
+            return;
+        }
+        let mut line = Line::new(self.source, content, start);
+        let mut empty_line = None;
+        while continued && let Some((start, raw)) = self.next_raw() {
+            let text = without_end(raw);
+            if text.trim_start().starts_with('#') {
+                continue;
+            }
+            if text.trim().is_empty() {
+                empty_line.get_or_insert(start);
+                continue;
+            }
+            let content;
+            (content, continued) = self.continuation(text);
+            line.push(content, start);
+        }
+        if line.whole().is_empty() {
+            return;
+        }
+        if let Some(at) = empty_line {
+            self.found.problems.push(
+                Diagnostic::warning(
+                    codes::EMPTY_CONTINUATION,
+                    "an empty line inside an instruction",
+                )
+                .at(Span::new(self.source, at..at), "this line is empty")
+                .help("remove it, or make it a comment"),
+            );
+        }
+        self.heredocs(&mut line);
+        self.found.lines.push(line);
+    }
+
+    /// A line without its continuation character, and whether it had one.
+    fn continuation<'t>(&self, text: &'t str) -> (&'t str, bool) {
+        let escape = self.found.directives.escape;
+        let Some(before) = text.trim_end_matches([' ', '\t']).strip_suffix(escape) else {
+            return (text, false);
+        };
+        if before.ends_with(escape) {
+            (text, false)
+        } else {
+            (before, true)
+        }
+    }
+
+    /// Whether the line is a directive.
+    fn directive(&mut self, start: usize, line: &str) -> bool {
+        let Some(rest) = line.strip_prefix('#') else {
+            return false;
+        };
+        let Some((name, value)) = rest.split_once('=') else {
+            return false;
+        };
+        let (name, value) = (
+            name.trim(),
+            Spanned::new(value.trim(), {
+                let at = start + line.len() - value.trim_start().len();
+                Span::new(self.source, at..at + value.trim().len())
+            }),
+        );
+        if value.is_empty() {
+            return false;
+        }
+        let lower = name.to_ascii_lowercase();
+        let repeated = match lower.as_str() {
+            "escape" => std::mem::replace(&mut self.escape_given, true),
+            "syntax" => self.found.directives.syntax.is_some(),
+            "check" => self.found.directives.check.is_some(),
+            _ => return false,
+        };
+        if repeated {
+            self.found.problems.push(
+                Diagnostic::error(
+                    codes::BAD_DIRECTIVE,
+                    format!("a second `{lower}` directive"),
+                )
+                .at(value.span, "each directive may stand once"),
+            );
+            return true;
+        }
+        let owned = value.clone().map(str::to_owned);
+        match lower.as_str() {
+            "escape" => match value.value {
+                "\\" => {}
+                "`" => self.found.directives.escape = '`',
+                _ => self.found.problems.push(
+                    Diagnostic::error(codes::BAD_DIRECTIVE, "no such escape character")
+                        .at(value.span, "this is neither `\\` nor a backtick"),
+                ),
+            },
+            "syntax" => {
+                if !is_stock_syntax(value.value) {
+                    self.found.problems.push(
+                        Diagnostic::error(
+                            codes::NOT_SUPPORTED,
+                            format!("the Dockerfile asks for another language: {}", value.value),
+                        )
+                        .at(value.span, "not Docker's own `docker/dockerfile`")
+                        .note("Launchway reads Dockerfiles itself and runs no frontend images")
+                        .help("remove the directive if the file is an ordinary Dockerfile"),
+                    );
+                }
+                self.found.directives.syntax = Some(owned);
+            }
+            _ => self.found.directives.check = Some(owned),
+        }
+        true
+    }
+
+    /// Reads the heredocs that a line announces.
+    fn heredocs(&mut self, line: &mut Line) {
+        let escape = self.found.directives.escape;
+        if !may_have_heredocs(line.whole(), escape) {
+            return;
+        }
+        let announced = match announced(line.whole()) {
+            Ok(announced) => announced,
+            Err((error, span)) => {
+                self.found.problems.push(
+                    Diagnostic::error(codes::BAD_HEREDOC, "malformed delimiter of a heredoc")
+                        .at(span, error.to_string()),
+                );
+                return;
+            }
+        };
+        for heredoc in announced {
+            let heredoc = self.heredoc(heredoc);
+            line.heredocs.push(heredoc);
+        }
+    }
+
+    fn heredoc(&mut self, mut heredoc: Heredoc) -> Heredoc {
+        while let Some((_, raw)) = self.next_raw() {
+            let mut end = without_end(raw);
+            if heredoc.chomp {
+                end = end.trim_start_matches('\t');
+            }
+            if end == heredoc.name {
+                return heredoc;
+            }
+            heredoc.content.push_str(raw);
+        }
+        self.found.problems.push(
+            Diagnostic::error(codes::BAD_HEREDOC, "a heredoc is not closed")
+                .at(heredoc.span, "opened here")
+                .help(format!(
+                    "end it with a line that is `{}` alone",
+                    heredoc.name
+                )),
+        );
+        heredoc
+    }
+}
+
+fn without_end(line: &str) -> &str {
+    line.trim_end_matches(['\r', '\n'])
+}
+
+/// Whether a `syntax` is Docker's own frontend in some version: the language read here.
+fn is_stock_syntax(value: &str) -> bool {
+    let image = value.split(' ').next().unwrap_or_default();
+    let image = image.split('@').next().unwrap_or_default();
+    let image = image.strip_prefix("docker.io/").unwrap_or(image);
+    let name = image.split(':').next().unwrap_or_default();
+    matches!(name, "docker/dockerfile" | "docker/dockerfile-upstream")
+}
