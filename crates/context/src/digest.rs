@@ -14,6 +14,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use launchway_model::{ContentHasher, Digest, InputHash};
 use launchway_oci::{EntryKind, Hasher, Tree};
 
+use crate::select::joined;
 use crate::{ContextError, Selected, walk};
 
 /// What a build takes, in one hash.
@@ -49,7 +50,7 @@ pub fn digest(
                 files.insert(walked.path.clone(), walked.entry.size);
             }
             records.insert(Record {
-                named: join(&selected.matched, &walked.relative),
+                named: joined(&selected.matched, &walked.relative),
                 path: walked.path,
                 kind: walked.entry.kind,
                 mode: walked.entry.mode,
@@ -118,14 +119,8 @@ fn kind_name(kind: EntryKind) -> &'static str {
     }
 }
 
-/// Joining an empty path would add a slash.
-fn join(path: &Path, below: &Path) -> PathBuf {
-    if below.as_os_str().is_empty() {
-        path.to_owned()
-    } else {
-        path.join(below)
-    }
-}
+/// What one thread has hashed, or the number of the file it failed at, and why.
+type Hashed = Result<Vec<(PathBuf, Content)>, (usize, ContextError)>;
 
 fn hash_files(
     tree: &(dyn Tree + Sync),
@@ -149,16 +144,15 @@ fn hash_files(
     };
     let processors = std::thread::available_parallelism().map_or(2, std::num::NonZero::get);
     let threads = processors.clamp(2, 8).min(work.len());
-    let results: Vec<Result<Vec<(PathBuf, Content)>, (usize, ContextError)>> =
-        std::thread::scope(|scope| {
-            let handles: Vec<_> = (0..threads).map(|_| scope.spawn(run)).collect();
-            let joined = handles.into_iter().map(|handle| {
-                handle
-                    .join()
-                    .unwrap_or_else(|panic| std::panic::resume_unwind(panic))
-            });
-            joined.collect()
+    let results: Vec<Hashed> = std::thread::scope(|scope| {
+        let handles: Vec<_> = (0..threads).map(|_| scope.spawn(run)).collect();
+        let joined = handles.into_iter().map(|handle| {
+            handle
+                .join()
+                .unwrap_or_else(|panic| std::panic::resume_unwind(panic))
         });
+        joined.collect()
+    });
     let mut contents = BTreeMap::new();
     let mut failure: Option<(usize, ContextError)> = None;
     for result in results {

@@ -237,11 +237,11 @@ fn why_missing(tree: &dyn Tree, path: &Path, pattern: &str) -> Result<ContextErr
             .read_link(&link)
             .map_err(ContextError::reading(&link))?;
         let parent = link.parent().unwrap_or(Path::new(""));
-        let Some(next) = joined(parent, &target) else {
+        let Some(next) = target_below(parent, &target) else {
             return Ok(ContextError::LinkLeaves { path: link, target });
         };
         last_link = Some((link, target));
-        current = next.join(rest);
+        current = joined(&next, &rest);
     }
     if let Some((path, target)) = last_link {
         return Ok(ContextError::LinkDangles { path, target });
@@ -250,6 +250,15 @@ fn why_missing(tree: &dyn Tree, path: &Path, pattern: &str) -> Result<ContextErr
         pattern: pattern.to_owned(),
         closest: near(tree, path)?,
     })
+}
+
+/// A path below another; the standard library adds a slash when that is empty.
+pub(crate) fn joined(path: &Path, below: &Path) -> PathBuf {
+    if below.as_os_str().is_empty() {
+        path.to_owned()
+    } else {
+        path.join(below)
+    }
 }
 
 /// The first symlink on a path, and what follows it.
@@ -271,7 +280,7 @@ fn first_link(tree: &dyn Tree, path: &Path) -> Result<Option<(PathBuf, PathBuf)>
 }
 
 /// A relative link's target as a path in the tree; `None` when it leaves the tree.
-fn joined(parent: &Path, target: &Path) -> Option<PathBuf> {
+fn target_below(parent: &Path, target: &Path) -> Option<PathBuf> {
     let mut path = parent.to_owned();
     for component in target.components() {
         match component {
@@ -317,7 +326,7 @@ fn near(tree: &dyn Tree, path: &Path) -> Result<Option<String>, ContextError> {
         else {
             return Ok(None);
         };
-        return Ok(Some(slashed(&here.join(similar).join(names.as_path()))));
+        return Ok(Some(slashed(&joined(&here.join(similar), names.as_path()))));
     }
     Ok(None)
 }
