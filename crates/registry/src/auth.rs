@@ -197,7 +197,6 @@ impl Auth {
     /// Takes in what a registry answered with 401, and throws away the proof it did not accept.
     pub(crate) fn learn(
         &self,
-        transport: &Transport,
         access: &Access,
         asked: &Url,
         headers: &HeaderMap,
@@ -217,7 +216,7 @@ impl Auth {
                     service,
                     scope,
                 } => {
-                    let realm = check_realm(transport, asked, &realm)?;
+                    let realm = check_realm(asked, &realm)?;
                     let scope = scope.filter(|scope| !access.scopes().contains(scope));
                     scheme = Some(Scheme::Bearer {
                         realm,
@@ -294,31 +293,33 @@ impl Auth {
     }
 }
 
-/// Checks where tokens are to be fetched: TLS, or the plain HTTP that the registry itself speaks.
-fn check_realm(transport: &Transport, asked: &Url, realm: &str) -> Result<Url, Failure> {
+/// Checks where tokens are to be fetched: by TLS, or without it on the host that the registry itself
+/// is spoken to without.
+fn check_realm(asked: &Url, realm: &str) -> Result<Url, Failure> {
     let url = Url::parse(realm).map_err(|error| {
         Failure::permanent(format!(
             "the registry names a token server that is no address: {error}"
         ))
     })?;
-    let sibling = asked.scheme() == "http"
-        && (url.host_str() == asked.host_str()
-            || (is_loopback_host(url.host_str().unwrap_or_default())
-                && is_loopback_host(asked.host_str().unwrap_or_default())));
-    if url.scheme() == "http" && !sibling {
-        return Err(Failure::permanent(format!(
-            "the registry names the token server {}, which is plain HTTP on another host; \
-             credentials are not sent there",
+    let refused = |why: &str| {
+        Err(Failure::permanent(format!(
+            "the registry names the token server {}, {why}; credentials are not sent there",
             shown(&url)
-        )));
+        )))
+    };
+    if !url.username().is_empty() || url.password().is_some() {
+        return refused("with a user name in the address");
     }
-    if url.scheme() == "http" && url.host_str() == asked.host_str() {
-        if url.username().is_empty() && url.password().is_none() {
-            return Ok(url);
-        }
+    let name = |url: &Url| url.host_str().unwrap_or_default().to_owned();
+    let is_sibling = asked.scheme() == "http"
+        && (name(&url) == name(asked)
+            || (is_loopback_host(&name(&url)) && is_loopback_host(&name(asked))));
+    match url.scheme() {
+        "https" => Ok(url),
+        "http" if is_sibling => Ok(url),
+        "http" => refused("which is plain HTTP on another host"),
+        _ => refused("which is no web address"),
     }
-    transport.endpoints.check_sent_to(asked, &url)?;
-    Ok(url)
 }
 
 /// Finds the credential and turns it into what the registry accepts.

@@ -124,13 +124,8 @@ impl Core {
             }
             let may_renew = is_registry && !answer.strayed && !renewed;
             if answer.status() == StatusCode::UNAUTHORIZED && may_renew {
-                self.auth.learn(
-                    &self.transport,
-                    access,
-                    &answer.url,
-                    answer.headers(),
-                    proof.as_ref(),
-                )?;
+                self.auth
+                    .learn(access, &answer.url, answer.headers(), proof.as_ref())?;
                 answer.drain().await;
                 renewed = true;
                 continue;

@@ -126,7 +126,7 @@ impl Core {
         tokio::task::spawn_blocking(move || content.place(&targets))
             .await
             .map_err(io::Error::other)
-            .flatten()
+            .and_then(|placed| placed)
             .map_err(|error| {
                 tries.give_up(Failure::permanent(format!(
                     "cannot store the blob: {error}"
@@ -229,20 +229,31 @@ impl Transfer<'_> {
         patience: Patience,
     ) -> Result<Content, RegistryError> {
         let mut sink = Sink::open(self.part.clone(), self.digest);
+        if let Err(error) = self.fill(source, &mut sink, tries, patience).await {
+            sink.discard().await;
+            return Err(error);
+        }
+        match sink.finish().await {
+            Ok((content, got)) if got == *self.digest => Ok(content),
+            Ok((_, got)) => Err(tries.give_up(wrong_content(self.digest, &got))),
+            Err(error) => Err(tries.give_up(disk(&error))),
+        }
+    }
+
+    /// Downloads into the sink, trying as often as allowed.
+    async fn fill(
+        &self,
+        source: &Repository,
+        sink: &mut Sink,
+        tries: &mut Tries<'_>,
+        patience: Patience,
+    ) -> Result<(), RegistryError> {
         let mut done = 0;
         loop {
             tries.start().await?;
             let before = done;
-            let failure = match self.receive(source, &mut sink, &mut done).await {
-                Ok(()) => {
-                    let result = sink.finish().await;
-                    return match result {
-                        Ok((content, got)) if got == *self.digest => Ok(content),
-                        Ok((_, got)) => Err(tries.give_up(wrong_content(self.digest, &got))),
-                        Err(error) => Err(tries.give_up(disk(&error))),
-                    };
-                }
-                Err(failure) => failure,
+            let Err(failure) = self.receive(source, sink, &mut done).await else {
+                return Ok(());
             };
             if matches!(patience, Patience::Once) {
                 return Err(tries.give_up(failure));
@@ -335,10 +346,18 @@ enum Piece {
 }
 
 /// Writes and hashes on a blocking thread, so that neither holds up the network. Dropping it
-/// removes the file.
+/// removes the file too, but a moment later.
 struct Sink {
     pieces: mpsc::Sender<Piece>,
-    thread: JoinHandle<io::Result<Option<(Content, Digest)>>>,
+    /// Gone once its result was taken.
+    thread: Option<JoinHandle<io::Result<Written>>>,
+}
+
+/// What the thread wrote and its digest; None when it was told to give up.
+type Written = Option<(Content, Digest)>;
+
+async fn joined(thread: JoinHandle<io::Result<Written>>) -> io::Result<Written> {
+    thread.await.map_err(io::Error::other)?
 }
 
 impl Sink {
@@ -364,7 +383,10 @@ impl Sink {
             }
             Ok(None)
         });
-        Self { pieces, thread }
+        Self {
+            pieces,
+            thread: Some(thread),
+        }
     }
 
     async fn send(&mut self, piece: Piece) -> Result<(), Failure> {
@@ -372,7 +394,10 @@ impl Sink {
             return Ok(());
         }
         // The thread ended early, and only its result tells why.
-        let result = (&mut self.thread).await.map_err(io::Error::other).flatten();
+        let result = match self.thread.take() {
+            Some(thread) => joined(thread).await,
+            None => Ok(None),
+        };
         Err(match result {
             Err(error) => disk(&error),
             Ok(_) => Failure::permanent("cannot store the blob: nobody takes it any more"),
@@ -387,10 +412,22 @@ impl Sink {
         self.send(Piece::StartOver).await
     }
 
+    /// Removes the file before returning.
+    async fn discard(self) {
+        drop(self.pieces);
+        // Whether it wrote well no longer matters.
+        if let Some(thread) = self.thread {
+            let _ = thread.await;
+        }
+    }
+
     async fn finish(self) -> io::Result<(Content, Digest)> {
         // When the thread is gone already, its result tells why.
         let _ = self.pieces.send(Piece::Finish).await;
-        let result = self.thread.await.map_err(io::Error::other).flatten()?;
+        let result = match self.thread {
+            Some(thread) => joined(thread).await?,
+            None => None,
+        };
         result.ok_or_else(|| io::Error::other("the writing ended early"))
     }
 }

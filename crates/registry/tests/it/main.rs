@@ -1,0 +1,16 @@
+//! The client against servers that answer by script, and against a real registry.
+
+#![expect(
+    clippy::unwrap_used,
+    reason = "a helper of a test fails the test by panicking"
+)]
+
+mod auth;
+mod manifests;
+mod pull;
+mod push;
+mod real_registry;
+mod referrers;
+mod retries;
+mod secrets;
+mod support;

@@ -1,0 +1,149 @@
+//! Trying again, waiting when asked to, and saying so.
+
+use std::time::Duration;
+
+use launchway_registry::{ClientEvent, ClientOptions, ErrorClass, RetryPolicy};
+use launchway_testkit::http::{Answer, Server, Step};
+
+use crate::support::{INDEX, client, client_with, client_with_events, options, quick, tagged};
+
+const PATH: &str = "/v2/a/manifests/x";
+
+fn good() -> Answer {
+    Answer::status(200)
+        .header("content-type", INDEX)
+        .body(r#"{"schemaVersion":2,"manifests":[]}"#)
+}
+
+fn steps(answers: Vec<Answer>) -> Vec<Step> {
+    let step = |answer| Step::new("GET", PATH, answer);
+    answers.into_iter().map(step).collect()
+}
+
+#[tokio::test]
+async fn stumbles_are_got_over() {
+    for trouble in [
+        Answer::status(408),
+        Answer::status(425),
+        Answer::status(429),
+        Answer::status(500).html("oops"),
+        Answer::status(502),
+        Answer::status(503).header("retry-after", "0"),
+        Answer::status(504),
+        Answer::status(522),
+        Answer::status(403).error("TOOMANYREQUESTS", "slow down"),
+        Answer::reset(),
+        Answer::silence(),
+        Answer::raw("hello\r\n\r\n"),
+        good().reset_after(5),
+        good().close_after(5),
+        good().stall_after(5),
+    ] {
+        let server = Server::start(steps(vec![trouble.clone(), trouble.clone(), good()])).await;
+        let result = client().manifest(&tagged(&server, "a:x")).await;
+        assert!(result.is_ok(), "{trouble:?}: {result:?}");
+        server.finish();
+    }
+}
+
+#[tokio::test]
+async fn the_last_try_is_the_last() {
+    let server = Server::start(steps(vec![Answer::status(500); 3])).await;
+    let error = client()
+        .manifest(&tagged(&server, "a:x"))
+        .await
+        .unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        format!(
+            "cannot GET {}/a/manifests/x: answered 500 (tried 3 times)",
+            server.host()
+        )
+    );
+    assert_eq!(error.code().to_string(), "LW0401");
+    server.finish();
+}
+
+#[tokio::test]
+async fn what_cannot_change_is_asked_once() {
+    for (status, class) in [
+        (400, ErrorClass::Permanent),
+        (403, ErrorClass::Auth),
+        (404, ErrorClass::Missing),
+        (410, ErrorClass::Permanent),
+        (501, ErrorClass::Permanent),
+    ] {
+        let server = Server::start(steps(vec![Answer::status(status)])).await;
+        let error = client()
+            .manifest(&tagged(&server, "a:x"))
+            .await
+            .unwrap_err();
+        assert_eq!((error.class, error.attempts), (class, 1));
+        server.finish();
+    }
+}
+
+/// As often as it takes, within the deadline: the tries of the policy are for failures.
+#[tokio::test]
+async fn a_registry_that_asks_for_patience_gets_it() {
+    let busy = Answer::status(429)
+        .header("retry-after", "0")
+        .error("TOOMANYREQUESTS", "pull rate");
+    let mut answers = vec![busy; 6];
+    answers.push(good());
+    let server = Server::start(steps(answers)).await;
+    let (client, told) = client_with_events(options());
+    client.manifest(&tagged(&server, "a:x")).await.unwrap();
+    server.finish();
+    let told = told.lock().unwrap();
+    let reasons: Vec<&str> = told
+        .iter()
+        .filter_map(|event| match event {
+            ClientEvent::Retry { reason, .. } => Some(reason.as_str()),
+            _ => None,
+        })
+        .collect();
+    assert_eq!(reasons.len(), 6);
+    assert_eq!(reasons[0], "answered 429, TOOMANYREQUESTS: pull rate");
+}
+
+#[tokio::test]
+async fn beyond_the_deadline_the_moment_is_told() {
+    for (name, value) in [
+        ("seconds", "3600"),
+        ("a date", "Fri, 31 Dec 2100 23:59:59 GMT"),
+    ] {
+        let answer = Answer::status(429).header("retry-after", value);
+        let server = Server::start(steps(vec![answer])).await;
+        let client = client();
+        let reference = tagged(&server, "a:x");
+        let error = client.manifest(&reference).await.unwrap_err();
+        assert_eq!(error.class, ErrorClass::Throttled, "{name}");
+        assert!(
+            error.detail.contains("accepts no requests until 2"),
+            "{name}: {error}"
+        );
+        assert_eq!(error.code().to_string(), "LW0402");
+        server.finish();
+    }
+}
+
+/// One throttled answer holds back all calls to the host, without asking it again.
+#[tokio::test]
+async fn the_others_wait_as_well() {
+    let answer = Answer::status(429).header("retry-after", "3600");
+    let server = Server::start(steps(vec![answer])).await;
+    let client = client_with(ClientOptions {
+        retry: RetryPolicy {
+            throttle_deadline: Duration::from_secs(60),
+            ..quick()
+        },
+        ..options()
+    });
+    let reference = tagged(&server, "a:x");
+    for _ in 0..3 {
+        let error = client.manifest(&reference).await.unwrap_err();
+        assert_eq!(error.class, ErrorClass::Throttled);
+    }
+    server.finish();
+}
