@@ -34,7 +34,7 @@ td.size,th.size{text-align:right;white-space:nowrap;font-variant-numeric:tabular
 code{font:13px ui-monospace,monospace}p{color:var(--dim)}";
 
 pub(crate) async fn page(inner: &Arc<Inner>) -> Result<Response<Body>, ApiError> {
-    let html = inner.blocking(|inner| render(inner)).await?;
+    let html = inner.blocking(render).await?;
     let mut response = with_bytes(
         Bytes::from(html),
         HeaderValue::from_static("text/html; charset=utf-8"),

@@ -106,7 +106,9 @@ where
     B::Error: Into<BoxError>,
 {
     let (head, body) = request.into_parts();
-    let mut body = pin!(body.map_err(Into::into));
+    // Fused, because what is left of a body may be asked for after it has ended or failed.
+    let body = pin!(body.map_err(Into::into));
+    let mut body = pin!(body.fuse());
     let call = Call {
         method: &head.method,
         headers: &head.headers,

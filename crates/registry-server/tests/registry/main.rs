@@ -1,0 +1,13 @@
+//! The registry from outside: requests as values, requests over sockets, real clients, kills.
+
+#![expect(clippy::unwrap_used, reason = "helpers of tests fail the test")]
+
+mod blobs;
+mod clients;
+mod crash;
+mod layout;
+mod listings;
+mod manifests;
+mod serving;
+mod support;
+mod uploads;
