@@ -22,7 +22,7 @@ pub use expand::{ExpandError, expand, expand_keep_quotes, expand_words};
 pub use go_match::{PatternError, go_match};
 pub use graph::{
     BuildInputs, ContextSource, ExternalImage, ResolvedStage, StageBase, StageGraph, canonical,
-    resolve,
+    is_proxy_arg, resolve,
 };
 pub use ignore::IgnoreRules;
 pub use mount::{CacheSharing, MountFlag, MountKind, RunMount};

@@ -1,0 +1,163 @@
+//! What `FROM` lines can use: predefined arguments and those before the first `FROM`.
+
+use std::cell::RefCell;
+use std::collections::{BTreeMap, BTreeSet};
+
+use launchway_diagnostics::{Diagnostic, Spanned};
+use launchway_model::Platform;
+
+use super::BuildInputs;
+use crate::{Dockerfile, ExpandError, codes, expand};
+
+/// Arguments that steps see as environment variables without declaring them, and that make no
+/// step run again when they change.
+const PROXY_ARGS: [&str; 5] = [
+    "http_proxy",
+    "https_proxy",
+    "ftp_proxy",
+    "no_proxy",
+    "all_proxy",
+];
+
+/// Whether a build argument reaches steps without being declared: `HTTP_PROXY` and its kin, in
+/// either case. They are no part of what a build is made from.
+pub fn is_proxy_arg(name: &str) -> bool {
+    PROXY_ARGS
+        .iter()
+        .any(|proxy| proxy.eq_ignore_ascii_case(name))
+}
+
+pub(super) struct Globals {
+    escape: char,
+    values: BTreeMap<String, String>,
+    /// Every name that can be used, with the names that its value was made from.
+    made_from: BTreeMap<String, BTreeSet<String>>,
+}
+
+impl Globals {
+    pub(super) fn evaluate(
+        file: &Dockerfile,
+        inputs: &BuildInputs<'_>,
+        problems: &mut Vec<Diagnostic>,
+    ) -> Self {
+        let values = predefined(file, inputs);
+        let names = values.keys().map(|name| (name.clone(), BTreeSet::new()));
+        let mut globals = Self {
+            escape: file.directives.escape,
+            made_from: names.collect(),
+            values,
+        };
+        let definitions = file.global_args.iter().flat_map(|arg| &arg.definitions);
+        for definition in definitions {
+            let name = &definition.name.value;
+            let mut made_from = BTreeSet::new();
+            let value = match (inputs.build_args.get(name), &definition.default) {
+                (Some(given), _) => Some(given.clone()),
+                (None, None) => None,
+                (None, Some(default)) => match globals.expand(default, &mut made_from) {
+                    Ok(value) => Some(value.value),
+                    Err(problem) => {
+                        problems.push(problem);
+                        None
+                    }
+                },
+            };
+            if let Some(value) = value {
+                globals.values.insert(name.clone(), value);
+                globals.made_from.insert(name.clone(), made_from);
+            } else {
+                globals.made_from.entry(name.clone()).or_default();
+            }
+        }
+        globals
+    }
+
+    pub(super) fn values(&self) -> &BTreeMap<String, String> {
+        &self.values
+    }
+
+    /// What a name's value was made from, itself left out.
+    pub(super) fn made_from(&self, name: &str) -> impl Iterator<Item = &String> {
+        self.made_from.get(name).into_iter().flatten()
+    }
+
+    /// Expands a word and adds the arguments it depends on.
+    pub(super) fn expand(
+        &self,
+        word: &Spanned<String>,
+        used: &mut BTreeSet<String>,
+    ) -> Result<Spanned<String>, Diagnostic> {
+        let asked = RefCell::new(BTreeSet::new());
+        let expanded = expand(word, self.escape, &|name| {
+            asked.borrow_mut().insert(name.to_owned());
+            self.values.get(name).cloned()
+        });
+        for name in asked.into_inner() {
+            if let Some(made_from) = self.made_from.get(&name) {
+                used.extend(made_from.iter().cloned());
+                used.insert(name);
+            }
+        }
+        let expanded = expanded.map_err(|error| bad_expansion(word, &error))?;
+        Ok(Spanned::new(expanded, word.span))
+    }
+
+    /// The value of a `--platform`.
+    pub(super) fn platform(
+        &self,
+        word: &Spanned<String>,
+        used: &mut BTreeSet<String>,
+    ) -> Result<Platform, Diagnostic> {
+        let text = self.expand(word, used)?;
+        let parsed = if text.contains('/') {
+            text.parse::<Platform>()
+        } else {
+            // An architecture alone is one of Linux.
+            Platform::new("linux", &text, None)
+        };
+        parsed.map_err(|error| {
+            let message = format!("`{}` is not a platform", text.value);
+            Diagnostic::error(codes::BAD_PLATFORM, message).at(word.span, error.to_string())
+        })
+    }
+}
+
+pub(super) fn bad_expansion(word: &Spanned<String>, error: &ExpandError) -> Diagnostic {
+    let problem = Diagnostic::error(codes::BAD_EXPANSION, "cannot expand this word")
+        .at(word.span, error.to_string());
+    match error {
+        ExpandError::Required { name, .. } => problem.help(format!(
+            "give the build argument {name}, or declare it with ARG or ENV"
+        )),
+        _ => problem,
+    }
+}
+
+/// The platforms in all their parts. A build argument of the same name wins.
+fn predefined(file: &Dockerfile, inputs: &BuildInputs<'_>) -> BTreeMap<String, String> {
+    let mut values = BTreeMap::new();
+    for (prefix, platform) in [
+        ("BUILD", inputs.build_platform),
+        ("TARGET", inputs.platform),
+    ] {
+        for (name, value) in [
+            ("PLATFORM", platform.to_string()),
+            ("OS", platform.os().to_owned()),
+            ("OSVERSION", String::new()),
+            ("ARCH", platform.architecture().to_owned()),
+            ("VARIANT", platform.variant().unwrap_or_default().to_owned()),
+        ] {
+            values.insert(format!("{prefix}{name}"), value);
+        }
+    }
+    let last = file.stages.last().and_then(|stage| stage.name.as_ref());
+    let stage = inputs.target.or(last.map(|name| name.as_str()));
+    let stage = stage.filter(|stage| !stage.is_empty()).unwrap_or("default");
+    values.insert("TARGETSTAGE".to_owned(), stage.to_owned());
+    for (name, value) in &mut values {
+        if let Some(given) = inputs.build_args.get(name) {
+            value.clone_from(given);
+        }
+    }
+    values
+}

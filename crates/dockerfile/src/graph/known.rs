@@ -1,0 +1,78 @@
+//! What can be told of a stage's variables without building: images of a registry bring some that
+//! nobody knows here.
+
+use std::cell::Cell;
+use std::collections::BTreeMap;
+
+use crate::ExpandError;
+
+/// What `PATH` is in an image that sets none.
+const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+
+#[derive(Clone, Debug, Default)]
+pub(super) struct KnownVariables {
+    /// `None`: has a value that is not known.
+    values: BTreeMap<String, Option<String>>,
+    /// A name that is not in `values` may have a value all the same.
+    others_unknown: bool,
+}
+
+impl KnownVariables {
+    pub(super) fn of_an_empty_image() -> Self {
+        let path = ("PATH".to_owned(), Some(DEFAULT_PATH.to_owned()));
+        Self {
+            values: BTreeMap::from([path]),
+            others_unknown: false,
+        }
+    }
+
+    pub(super) fn of_an_unknown_image() -> Self {
+        Self {
+            values: BTreeMap::new(),
+            others_unknown: true,
+        }
+    }
+
+    pub(super) fn set(&mut self, name: &str, value: Option<String>) {
+        self.values.insert(name.to_owned(), value);
+    }
+
+    /// From here on nothing is known: a variable whose name is unknown was set.
+    pub(super) fn forget(&mut self) {
+        self.values.clear();
+        self.others_unknown = true;
+    }
+
+    /// Runs an expansion. `None` when its result depends on something unknown, even if it failed.
+    pub(super) fn expand<T, E>(
+        &self,
+        expansion: impl FnOnce(&dyn Fn(&str) -> Option<String>) -> Result<T, E>,
+    ) -> Option<Result<T, E>> {
+        let met_unknown = Cell::new(false);
+        let result = expansion(&|name| match self.values.get(name) {
+            Some(Some(value)) => Some(value.clone()),
+            Some(None) => {
+                met_unknown.set(true);
+                None
+            }
+            None => {
+                if self.others_unknown && !never_set(name) {
+                    met_unknown.set(true);
+                }
+                None
+            }
+        });
+        (!met_unknown.get()).then_some(result)
+    }
+
+    /// One word; `None` when it cannot be known.
+    pub(super) fn word(&self, word: &str, escape: char) -> Result<Option<String>, ExpandError> {
+        self.expand(|lookup| crate::expand(word, escape, lookup))
+            .transpose()
+    }
+}
+
+/// The shell's parameters, `$1` and `$@`: Docker knows none of them.
+fn never_set(name: &str) -> bool {
+    !name.starts_with(|c: char| c.is_alphabetic() || c == '_')
+}

@@ -1,0 +1,222 @@
+//! One pass over the instructions of a stage: variables, declared arguments, what is read from the
+//! build context, and words that cannot be expanded.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use launchway_diagnostics::{Diagnostic, Span, Spanned};
+
+use super::ContextSource;
+use super::globals::{Globals, bad_expansion};
+use super::known::KnownVariables;
+use crate::parse::remote_source;
+use crate::{
+    ArgDef, CopySource, Instruction, InstructionKind, MountFlag, MountKind, expand,
+    expand_keep_quotes, expand_words, is_remote_source,
+};
+
+pub(super) struct Walk<'a> {
+    pub(super) escape: char,
+    pub(super) build_args: &'a BTreeMap<String, String>,
+    pub(super) globals: &'a Globals,
+    pub(super) variables: KnownVariables,
+    pub(super) declared: &'a mut BTreeSet<String>,
+    pub(super) context_sources: &'a mut Vec<ContextSource>,
+    pub(super) problems: &'a mut Vec<Diagnostic>,
+}
+
+impl Walk<'_> {
+    pub(super) fn instruction(&mut self, instruction: &Instruction) {
+        match &instruction.kind {
+            InstructionKind::Arg(definitions) => {
+                for definition in definitions {
+                    self.declare(definition);
+                }
+            }
+            InstructionKind::Env(pairs) => self.set_all(pairs),
+            InstructionKind::Copy(copy) => {
+                let from_context = copy.from.is_none();
+                let exclude = from_context.then_some(copy.exclude.as_slice());
+                self.sources("COPY", &copy.sources, exclude);
+                self.words(&[
+                    Some(&copy.destination),
+                    copy.chown.as_ref(),
+                    copy.chmod.as_ref(),
+                ]);
+            }
+            InstructionKind::Add(add) => {
+                self.sources("ADD", &add.sources, Some(&add.exclude));
+                self.words(&[
+                    Some(&add.destination),
+                    add.chown.as_ref(),
+                    add.chmod.as_ref(),
+                ]);
+            }
+            InstructionKind::Run(run) => {
+                for mount in &run.mounts {
+                    self.mount(mount);
+                }
+            }
+            InstructionKind::Label(pairs) => {
+                for (name, value) in pairs {
+                    self.words(&[Some(name), Some(value)]);
+                }
+            }
+            InstructionKind::Workdir(word)
+            | InstructionKind::User(word)
+            | InstructionKind::StopSignal(word) => self.words(&[Some(word)]),
+            InstructionKind::Volume(words) => {
+                for word in words {
+                    self.words(&[Some(word)]);
+                }
+            }
+            InstructionKind::Expose(words) => {
+                for word in words {
+                    let expansion = |lookup: &dyn Fn(&str) -> Option<String>| {
+                        expand_words(word, self.escape, lookup)
+                    };
+                    if let Some(Err(error)) = self.variables.expand(expansion) {
+                        self.problems.push(bad_expansion(word, &error));
+                    }
+                }
+            }
+            InstructionKind::Entrypoint(_)
+            | InstructionKind::Cmd(_)
+            | InstructionKind::Shell(_)
+            | InstructionKind::Healthcheck(_)
+            | InstructionKind::Onbuild(_)
+            | InstructionKind::Maintainer(_) => {}
+        }
+    }
+
+    fn declare(&mut self, definition: &ArgDef) {
+        let name = &definition.name.value;
+        self.declared.insert(name.clone());
+        if let Some(given) = self.build_args.get(name) {
+            self.variables.set(name, Some(given.clone()));
+        } else if let Some(default) = &definition.default {
+            let value = self.word(default);
+            self.variables.set(name, value);
+        } else if let Some(value) = self.globals.values().get(name) {
+            self.declared.extend(self.globals.made_from(name).cloned());
+            self.variables.set(name, Some(value.clone()));
+        }
+    }
+
+    /// All values see the variables as they were before the instruction.
+    fn set_all(&mut self, pairs: &[(Spanned<String>, Spanned<String>)]) {
+        let pairs: Vec<_> = pairs
+            .iter()
+            .map(|(name, value)| (self.word(name), self.word(value)))
+            .collect();
+        for (name, value) in pairs {
+            match name {
+                Some(name) => self.variables.set(&name, value),
+                None => self.variables.forget(),
+            }
+        }
+    }
+
+    /// Sources of `COPY` and `ADD`; without excludes they are not from the context.
+    fn sources(
+        &mut self,
+        instruction: &str,
+        sources: &[CopySource],
+        exclude: Option<&[Spanned<String>]>,
+    ) {
+        for source in sources {
+            match source {
+                CopySource::Heredoc(heredoc) if heredoc.expand => {
+                    let text = heredoc.text();
+                    let expansion = |lookup: &dyn Fn(&str) -> Option<String>| {
+                        expand_keep_quotes(&text, '\\', lookup)
+                    };
+                    if let Some(Err(error)) = self.variables.expand(expansion) {
+                        let place = Spanned::new(String::new(), heredoc.span);
+                        self.problems.push(bad_expansion(&place, &error));
+                    }
+                }
+                CopySource::Heredoc(_) => {}
+                CopySource::Path(path) => {
+                    let before = self.problems.len();
+                    let pattern = self.word(path);
+                    if let Some(pattern) = &pattern
+                        && is_remote_source(pattern)
+                    {
+                        self.problems.push(remote_source(instruction, path));
+                    } else if let Some(exclude) = exclude
+                        && self.problems.len() == before
+                    {
+                        let exclude = exclude.iter().map(|pattern| pattern.value.clone());
+                        self.read_from_context(pattern, exclude.collect(), path.span);
+                    }
+                }
+            }
+        }
+    }
+
+    fn mount(&mut self, mount: &MountFlag) {
+        let escape = self.escape;
+        let expansion = |lookup: &dyn Fn(&str) -> Option<String>| {
+            mount.resolve(&|word| expand(word, escape, lookup))
+        };
+        if let Some(Err(problem)) = self.variables.expand(expansion) {
+            self.problems.push(problem);
+            return;
+        }
+        if mount.kind == MountKind::Bind && mount.from.is_none() {
+            let pattern = match mount.source() {
+                None => Some(".".to_owned()),
+                // A mount takes its source as it is, so no character of it may be a wildcard.
+                Some(source) => match self.variables.word(&source, escape) {
+                    Ok(path) => path.map(|path| literal(&path)),
+                    Err(_) => None,
+                },
+            };
+            self.read_from_context(pattern, Vec::new(), mount.span);
+        }
+    }
+
+    fn read_from_context(&mut self, pattern: Option<String>, excludes: Vec<String>, span: Span) {
+        let source = ContextSource {
+            pattern,
+            excludes,
+            span,
+        };
+        if !self.context_sources.contains(&source) {
+            self.context_sources.push(source);
+        }
+    }
+
+    fn words(&mut self, words: &[Option<&Spanned<String>>]) {
+        for word in words.iter().copied().flatten() {
+            self.word(word);
+        }
+    }
+
+    /// A word as far as it can be known. Errors are reported.
+    fn word(&mut self, word: &Spanned<String>) -> Option<String> {
+        match self.variables.word(word, self.escape) {
+            Ok(value) => value,
+            Err(error) => {
+                self.problems.push(bad_expansion(word, &error));
+                None
+            }
+        }
+    }
+}
+
+/// A pattern that matches one path only.
+fn literal(path: &str) -> String {
+    let mut pattern = String::new();
+    for c in path.chars() {
+        if matches!(c, '*' | '?' | '[' | '\\') {
+            pattern.push('\\');
+        }
+        pattern.push(c);
+    }
+    if pattern.is_empty() {
+        ".".to_owned()
+    } else {
+        pattern
+    }
+}
