@@ -1,0 +1,81 @@
+//! The builders and clients of others, as the project's `peers` script provides them.
+
+use std::path::PathBuf;
+use std::process::Command;
+
+use anyhow::{Context, Result, bail};
+
+use crate::shell;
+
+/// Names the script; otherwise it is looked for beside the checkout.
+const VARIABLE: &str = "LAUNCHWAY_PEERS";
+
+/// What the script told us.
+pub(crate) struct Peers {
+    docker_host: Option<String>,
+    /// Host and port of the registry that has the Debian base; `None` when the peers come from PATH.
+    pub(crate) registry: Option<String>,
+}
+
+/// The script, when this machine has it.
+pub(crate) fn script() -> Option<PathBuf> {
+    let named = std::env::var_os(VARIABLE).map(PathBuf::from);
+    named
+        .or_else(|| Some(shell::root().join("../shared/tools/peers")))
+        .filter(|path| path.is_file())
+}
+
+/// A docker with buildx whose daemon answers.
+pub(crate) fn docker() -> Result<Peers> {
+    if !shell::on_path("docker") {
+        bail!("this machine has no docker command; the comparison needs it, with buildx");
+    }
+    let mut peers = Peers {
+        docker_host: std::env::var("DOCKER_HOST").ok(),
+        registry: std::env::var("PEERS_REGISTRY").ok(),
+    };
+    if let Some(script) = script() {
+        let text = shell::read(Command::new(script).arg("env"))?;
+        for word in text.split_whitespace() {
+            if let Some(value) = word.strip_prefix("DOCKER_HOST=") {
+                peers.docker_host.get_or_insert_with(|| value.to_owned());
+            } else if let Some(value) = word.strip_prefix("PEERS_REGISTRY=") {
+                peers.registry.get_or_insert_with(|| value.to_owned());
+            }
+        }
+    }
+    shell::quietly(
+        peers
+            .command()
+            .args(["version", "--format", "{{.Server.Version}}"]),
+    )
+    .context(format!(
+        "no docker daemon answers; start one (`peers up`) or set DOCKER_HOST or {VARIABLE}"
+    ))?;
+    shell::quietly(peers.command().args(["buildx", "version"]))
+        .context("docker has no buildx here")?;
+    Ok(peers)
+}
+
+impl Peers {
+    /// `docker`, pointed at the daemon.
+    pub(crate) fn command(&self) -> Command {
+        let mut command = Command::new("docker");
+        if let Some(host) = &self.docker_host {
+            command.env("DOCKER_HOST", host);
+        }
+        command
+    }
+
+    /// What the daemon and buildx call themselves.
+    pub(crate) fn versions(&self) -> Result<String> {
+        let daemon =
+            shell::read(
+                self.command()
+                    .args(["version", "--format", "{{.Server.Version}}"]),
+            )?;
+        let buildx = shell::read(self.command().args(["buildx", "version"]))?;
+        let buildx = buildx.split_whitespace().nth(1).unwrap_or("?");
+        Ok(format!("docker {daemon}, buildx {buildx}"))
+    }
+}

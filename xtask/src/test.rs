@@ -1,0 +1,117 @@
+//! `cargo xtask test`: sets up what the tests need, runs all of them, and counts.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Result, bail};
+
+use crate::setup::{self, Package};
+use crate::{debian, shell};
+
+/// Where tests that need a static program of each platform find it: `busybox-ARCHITECTURE`.
+const FIXTURES_VARIABLE: &str = "LAUNCHWAY_FIXTURES";
+/// A file to which a test that cannot run here adds a line.
+const SKIPPED_VARIABLE: &str = "LAUNCHWAY_SKIPPED";
+
+#[derive(clap::Args)]
+pub(crate) struct Arguments {
+    /// Fail when a test could not run on this machine
+    #[arg(long)]
+    no_skips: bool,
+    /// Passed on to the test runner
+    #[arg(last = true)]
+    rest: Vec<String>,
+}
+
+pub(crate) fn run(arguments: &Arguments) -> Result<()> {
+    setup::ensure(&[&setup::GIT, &setup::CERTIFICATES, &setup::UIDMAP])?;
+    for architecture in ["amd64", "arm64"] {
+        emulate(architecture)?;
+    }
+    let fixtures = shell::target().join("fixtures");
+    for architecture in ["amd64", "arm64"] {
+        if let Err(error) = busybox(architecture, &fixtures) {
+            shell::say(&format!("no busybox for {architecture}: {error:#}"));
+        }
+    }
+
+    let skipped = shell::target().join("skipped-tests.txt");
+    fs::create_dir_all(shell::target())?;
+    fs::write(&skipped, "")?;
+    let mut command = shell::cargo();
+    let nextest = shell::succeeds(shell::cargo().args(["nextest", "--version"]));
+    if nextest {
+        command.args(["nextest", "run", "--workspace", "--no-fail-fast"]);
+        command.args(&arguments.rest);
+    } else {
+        shell::say("cargo-nextest is not installed, using `cargo test`");
+        command.args(["test", "--workspace", "--no-fail-fast", "--"]);
+        command.args(&arguments.rest);
+    }
+    command.env(FIXTURES_VARIABLE, &fixtures);
+    command.env(SKIPPED_VARIABLE, &skipped);
+    shell::run(&mut command)?;
+
+    let lines = fs::read_to_string(&skipped)?;
+    let mut lines: Vec<&str> = lines.lines().collect();
+    lines.sort_unstable();
+    if lines.is_empty() {
+        shell::say("all tests passed, none was skipped");
+        return Ok(());
+    }
+    shell::say(&format!(
+        "all tests passed, but {} could not do their work on this machine:",
+        lines.len()
+    ));
+    for line in lines {
+        eprintln!("    {line}");
+    }
+    if arguments.no_skips {
+        bail!("tests were skipped");
+    }
+    Ok(())
+}
+
+/// Programs of the other platform should run. Where the kernel or the container does not let us set
+/// that up, the tests that need it say so themselves.
+fn emulate(architecture: &str) -> Result<()> {
+    let Err(error) = setup::ensure_runs(architecture) else {
+        return Ok(());
+    };
+    if error.downcast_ref::<setup::Missing>().is_some() {
+        return Err(error);
+    }
+    shell::say(&format!("no emulation of {architecture}: {error:#}"));
+    Ok(())
+}
+
+/// A statically linked busybox of the architecture, from Debian's package.
+fn busybox(architecture: &str, fixtures: &Path) -> Result<()> {
+    let wanted = fixtures.join(format!("busybox-{architecture}"));
+    if wanted.exists() {
+        return Ok(());
+    }
+    setup::ensure(&[&Package {
+        name: "dpkg",
+        shows: "dpkg-deb",
+    }])?;
+    let work = fixtures.join(format!("apt-{architecture}"));
+    let packages = debian::download(architecture, &["busybox-static"], &work)?;
+    let unpacked = work.join("unpacked");
+    for package in &packages {
+        shell::quietly(
+            Command::new("dpkg-deb")
+                .arg("-x")
+                .arg(package)
+                .arg(&unpacked),
+        )?;
+    }
+    let places = ["bin/busybox", "usr/bin/busybox"].map(|place| unpacked.join(place));
+    let Some(found): Option<&PathBuf> = places.iter().find(|place| place.is_file()) else {
+        bail!("the package holds no busybox");
+    };
+    fs::rename(found, &wanted)?;
+    fs::remove_dir_all(&work)?;
+    Ok(())
+}
