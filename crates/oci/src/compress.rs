@@ -1,4 +1,14 @@
-//! Compression of layers.
+//! Compression of layers: parallel, and the same bytes on every machine.
+//!
+//! What the bytes depend on is fixed here: level, block and job size, header. How many threads
+//! there are and how the input is cut into writes does not change them.
+
+use std::io::{self, Write};
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::{self, JoinHandle};
+
+use flate2::{Compress, FlushCompress, Status};
 
 use crate::spec::media;
 
@@ -18,4 +28,222 @@ impl Compression {
             Self::Zstd => media::LAYER_ZSTD,
         }
     }
+}
+
+const GZIP_LEVEL: u32 = 6;
+/// Large enough that a flush per block costs nothing to speak of, small enough that several
+/// threads have work in a small layer.
+const GZIP_BLOCK: usize = 512 * 1024;
+/// How far deflate can look back: that much of the block before is the next one's dictionary.
+const GZIP_WINDOW: usize = 32 * 1024;
+/// No times, no name, unknown system: nothing in the header comes from this machine.
+const GZIP_HEADER: [u8; 10] = [0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 0xff];
+
+const ZSTD_LEVEL: i32 = 3;
+const ZSTD_JOB: u32 = 4 * 1024 * 1024;
+
+/// As many threads as the machine gives this process.
+pub(crate) fn threads() -> usize {
+    thread::available_parallelism().map_or(1, usize::from)
+}
+
+/// Compresses what is written to it.
+pub(crate) enum Encoder<W: Write + Send + 'static> {
+    Gzip(ParallelGzip<W>),
+    Zstd(Box<zstd::stream::write::Encoder<'static, W>>),
+}
+
+impl<W: Write + Send + 'static> Encoder<W> {
+    pub(crate) fn new(compression: Compression, threads: usize, out: W) -> io::Result<Self> {
+        match compression {
+            Compression::Gzip => Ok(Self::Gzip(ParallelGzip::new(threads, out))),
+            Compression::Zstd => {
+                let mut encoder = zstd::stream::write::Encoder::new(out, ZSTD_LEVEL)?;
+                // With no worker at all zstd cuts its jobs differently, so there is always one.
+                encoder.multithread(u32::try_from(threads.max(1)).unwrap_or(u32::MAX).min(64))?;
+                encoder.set_parameter(zstd::zstd_safe::CParameter::JobSize(ZSTD_JOB))?;
+                encoder.include_checksum(true)?;
+                Ok(Self::Zstd(Box::new(encoder)))
+            }
+        }
+    }
+
+    pub(crate) fn finish(self) -> io::Result<W> {
+        match self {
+            Self::Gzip(encoder) => encoder.finish(),
+            Self::Zstd(encoder) => encoder.finish(),
+        }
+    }
+}
+
+impl<W: Write + Send + 'static> Write for Encoder<W> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        match self {
+            Self::Gzip(encoder) => encoder.write(bytes),
+            Self::Zstd(encoder) => encoder.write(bytes),
+        }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        // Flushing would cut blocks where the caller happens to be.
+        Ok(())
+    }
+}
+
+/// A block on its way to a worker, with the block before it and where the result goes.
+struct Job {
+    block: Arc<Vec<u8>>,
+    before: Option<Arc<Vec<u8>>>,
+    result: SyncSender<io::Result<Deflated>>,
+}
+
+struct Deflated {
+    bytes: Vec<u8>,
+    crc: crc32fast::Hasher,
+    /// Of the plain block; gzip counts modulo 2^32.
+    length: u32,
+}
+
+/// One gzip member, made by several threads: each deflates blocks of fixed size that end on a byte
+/// boundary (a sync flush), a last thread joins them in order and adds up the checksum.
+pub(crate) struct ParallelGzip<W> {
+    block: Vec<u8>,
+    before: Option<Arc<Vec<u8>>>,
+    jobs: SyncSender<Job>,
+    in_order: SyncSender<Receiver<io::Result<Deflated>>>,
+    joiner: JoinHandle<io::Result<W>>,
+}
+
+impl<W: Write + Send + 'static> ParallelGzip<W> {
+    fn new(threads: usize, out: W) -> Self {
+        let threads = threads.max(1);
+        let (jobs, waiting) = sync_channel::<Job>(threads);
+        let (in_order, results) = sync_channel(threads * 2);
+        let waiting = Arc::new(Mutex::new(waiting));
+        for _ in 0..threads {
+            let waiting = Arc::clone(&waiting);
+            thread::spawn(move || deflate_jobs(&waiting));
+        }
+        Self {
+            block: Vec::with_capacity(GZIP_BLOCK),
+            before: None,
+            jobs,
+            in_order,
+            joiner: thread::spawn(move || join(out, &results)),
+        }
+    }
+
+    fn send_block(&mut self) -> io::Result<()> {
+        let block = Arc::new(std::mem::replace(
+            &mut self.block,
+            Vec::with_capacity(GZIP_BLOCK),
+        ));
+        let (result, receiver) = sync_channel(1);
+        let job = Job {
+            block: Arc::clone(&block),
+            before: self.before.replace(block),
+            result,
+        };
+        let gone = || io::Error::from(io::ErrorKind::BrokenPipe);
+        self.in_order.send(receiver).map_err(|_| gone())?;
+        self.jobs.send(job).map_err(|_| gone())
+    }
+
+    fn finish(mut self) -> io::Result<W> {
+        let sent = if self.block.is_empty() {
+            Ok(())
+        } else {
+            self.send_block()
+        };
+        drop(self.jobs);
+        drop(self.in_order);
+        // The joining thread knows the reason when sending failed.
+        let out = self
+            .joiner
+            .join()
+            .unwrap_or_else(|_| Err(io::Error::other("a compressing thread ended early")))?;
+        sent.map(|()| out)
+    }
+}
+
+impl<W: Write + Send + 'static> Write for ParallelGzip<W> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let length = bytes.len().min(GZIP_BLOCK - self.block.len());
+        self.block.extend_from_slice(&bytes[..length]);
+        if self.block.len() == GZIP_BLOCK {
+            self.send_block()?;
+        }
+        Ok(length)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+fn deflate_jobs(waiting: &Mutex<Receiver<Job>>) {
+    let mut compress = Compress::new(flate2::Compression::new(GZIP_LEVEL), false);
+    loop {
+        let job = waiting
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .recv();
+        let Ok(job) = job else { return };
+        let result = deflate(&mut compress, &job);
+        if job.result.send(result).is_err() {
+            return;
+        }
+    }
+}
+
+fn deflate(compress: &mut Compress, job: &Job) -> io::Result<Deflated> {
+    compress.reset();
+    if let Some(before) = &job.before {
+        let start = before.len().saturating_sub(GZIP_WINDOW);
+        compress
+            .set_dictionary(&before[start..])
+            .map_err(io::Error::other)?;
+    }
+    let mut bytes = Vec::with_capacity(job.block.len() / 2 + 1024);
+    loop {
+        let taken = usize::try_from(compress.total_in()).unwrap_or(usize::MAX);
+        if bytes.capacity() - bytes.len() < 64 * 1024 {
+            bytes.reserve(job.block.len() / 4 + 64 * 1024);
+        }
+        let status = compress
+            .compress_vec(&job.block[taken..], &mut bytes, FlushCompress::Sync)
+            .map_err(io::Error::other)?;
+        // Space that is left over means that the flush is complete. When the space was just
+        // enough, the next round has nothing left to do and says so with `BufError`.
+        if bytes.len() < bytes.capacity() || status == Status::BufError {
+            break;
+        }
+    }
+    let mut crc = crc32fast::Hasher::new();
+    crc.update(&job.block);
+    Ok(Deflated {
+        bytes,
+        crc,
+        length: job.block.len() as u32,
+    })
+}
+
+fn join<W: Write>(mut out: W, results: &Receiver<Receiver<io::Result<Deflated>>>) -> io::Result<W> {
+    let mut crc = crc32fast::Hasher::new();
+    let mut length = 0_u32;
+    out.write_all(&GZIP_HEADER)?;
+    for result in results {
+        let Ok(deflated) = result.recv() else {
+            return Err(io::Error::other("a compressing thread ended early"));
+        };
+        let deflated = deflated?;
+        out.write_all(&deflated.bytes)?;
+        crc.combine(&deflated.crc);
+        length = length.wrapping_add(deflated.length);
+    }
+    // An empty last block, then the checksum and the length modulo 2^32.
+    out.write_all(&[3, 0])?;
+    out.write_all(&crc.finalize().to_le_bytes())?;
+    out.write_all(&length.to_le_bytes())?;
+    Ok(out)
 }

@@ -20,6 +20,11 @@ pub enum StoreError {
         what: &'static str,
         source: io::Error,
     },
+    #[error("cannot write the {what}")]
+    Write {
+        what: &'static str,
+        source: io::Error,
+    },
     #[error("the {what} has the digest {found}, not {expected}")]
     DigestMismatch {
         what: &'static str,

@@ -57,6 +57,12 @@ impl Hasher {
     }
 }
 
+impl std::fmt::Debug for Hasher {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Hasher({})", self.algorithm.as_str())
+    }
+}
+
 impl Default for Hasher {
     fn default() -> Self {
         Self::new()

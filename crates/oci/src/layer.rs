@@ -1,12 +1,15 @@
 //! A layer that is in the store, and how a new one is made.
 
+use std::io;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 
 use launchway_model::Digest;
+use rustix::fs::CWD;
 
 use crate::Compression;
+use crate::pack::open_dir;
 
 /// A committed or imported layer. Its directory never changes.
 #[derive(Clone, Debug)]
@@ -40,6 +43,15 @@ impl Layer {
             has_root,
             handle: Arc::default(),
         }
+    }
+
+    /// The opened directory; opened once and shared by all clones.
+    pub(crate) fn open(&self) -> io::Result<&OwnedFd> {
+        if let Some(directory) = self.handle.get() {
+            return Ok(directory);
+        }
+        let directory = open_dir(CWD, self.dir.as_os_str())?;
+        Ok(self.handle.get_or_init(|| directory))
     }
 }
 

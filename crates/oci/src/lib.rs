@@ -5,25 +5,33 @@
 //! share, the view of stacked layers as one tree, the index of a layer's paths, and the reading
 //! and writing of OCI layouts. It knows no HTTP and no image families.
 
+mod canon;
 mod compress;
 mod error;
 mod hash;
 mod index;
+mod index_layer;
 mod layer;
+mod layers;
 mod layout;
+mod pack;
+mod pipe;
 pub mod spec;
 mod stack;
 mod store;
+mod tar_read;
+mod tar_write;
 mod temp;
 mod tree;
 mod unpack;
+mod xattr;
 
 pub use compress::Compression;
 pub use error::{StoreError, UnpackError};
 pub use hash::{Hasher, hash_reader};
 pub use index::{Conflict, ConflictKind, IndexError, IndexedKind, IndexedPath, PathIndex};
 pub use layer::{CommitOptions, Layer};
-pub use layout::{ArchiveImage, read_archive, read_layout, write_archive, write_layout};
+pub use layout::{ArchiveImage, is_layout, read_archive, read_layout, write_archive, write_layout};
 pub use stack::Stack;
 pub use store::Store;
 pub use temp::{BlobWriter, TempPath, WorkingLayer};

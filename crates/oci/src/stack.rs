@@ -1,12 +1,23 @@
-//! Layers on top of each other, seen as one tree.
+//! Layers on top of each other, seen as one tree, by the rules overlayfs merges them with.
 
-use std::collections::BTreeMap;
-use std::ffi::OsString;
+use std::collections::{BTreeMap, BTreeSet};
+use std::ffi::{CStr, OsStr, OsString};
 use std::fs::File;
 use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 
-use crate::{Layer, Tree, TreeEntry};
+use rustix::fs::{
+    AtFlags, FileType, Mode, OFlags, ResolveFlags, Stat, fstat, openat2, readlinkat, statat,
+};
+use rustix::io::Errno;
+
+use crate::pack::{is_whiteout, names_in};
+use crate::tree::inside;
+use crate::unpack::Flavour;
+use crate::xattr;
+use crate::{EntryKind, Layer, Tree, TreeEntry};
 
 /// Layers, the bottom one first.
 #[derive(Clone, Debug, Default)]
@@ -14,20 +25,256 @@ pub struct Stack {
     pub layers: Vec<Layer>,
 }
 
+/// What one layer says about a path.
+enum Says {
+    /// Nothing; the layers below decide.
+    Nothing,
+    /// There is nothing at the path, here and below.
+    Hidden,
+    Has {
+        stat: Stat,
+        /// For a directory: whether it hides the one below.
+        ends: bool,
+    },
+}
+
+impl Stack {
+    /// The uppermost layer that has the path, with what it has there.
+    fn find(&self, path: &Path) -> io::Result<Option<(&Layer, Stat)>> {
+        let parts = inside(path)?;
+        for layer in self.layers.iter().rev() {
+            // The root has an owner and a mode of its own only where a layer's tar says so.
+            if parts.is_empty() && !layer.has_root {
+                continue;
+            }
+            match says(layer, &parts, false)? {
+                Says::Nothing => {}
+                Says::Hidden => return Ok(None),
+                Says::Has { stat, .. } => return Ok(Some((layer, stat))),
+            }
+        }
+        Ok(None)
+    }
+
+    fn found(&self, path: &Path) -> io::Result<(&Layer, Stat)> {
+        self.find(path)?
+            .ok_or_else(|| io::Error::from(io::ErrorKind::NotFound))
+    }
+}
+
 impl Tree for Stack {
-    fn entry(&self, _path: &Path) -> io::Result<Option<TreeEntry>> {
-        unimplemented!()
+    fn entry(&self, path: &Path) -> io::Result<Option<TreeEntry>> {
+        if let Some((_, stat)) = self.find(path)? {
+            return Ok(Some(entry_of(&stat)));
+        }
+        // A tree always has a root; without an entry it is what an empty image starts with.
+        Ok(inside(path)?.is_empty().then_some(ROOT))
     }
-    fn children(&self, _path: &Path) -> io::Result<Vec<OsString>> {
-        unimplemented!()
+
+    fn children(&self, path: &Path) -> io::Result<Vec<OsString>> {
+        let parts = inside(path)?;
+        let mut names = BTreeSet::new();
+        let mut removed = BTreeSet::new();
+        let mut is_directory = parts.is_empty();
+        for layer in self.layers.iter().rev() {
+            let (stat, ends) = match says(layer, &parts, true)? {
+                Says::Nothing => continue,
+                Says::Hidden => break,
+                Says::Has { stat, ends } => (stat, ends),
+            };
+            if FileType::from_raw_mode(stat.st_mode) != FileType::Directory {
+                break;
+            }
+            is_directory = true;
+            let directory = open(layer, &parts, OFlags::RDONLY | OFlags::DIRECTORY)?;
+            for name in names_in(&directory)? {
+                if names.contains(&name) || removed.contains(&name) {
+                    continue;
+                }
+                if is_removed(&directory, OsStr::from_bytes(&name))? {
+                    removed.insert(name);
+                } else {
+                    names.insert(name);
+                }
+            }
+            if ends {
+                break;
+            }
+        }
+        if is_directory {
+            Ok(names.into_iter().map(OsString::from_vec).collect())
+        } else {
+            self.found(path)?;
+            Err(io::ErrorKind::NotADirectory.into())
+        }
     }
-    fn open(&self, _path: &Path) -> io::Result<File> {
-        unimplemented!()
+
+    fn open(&self, path: &Path) -> io::Result<File> {
+        let (layer, stat) = self.found(path)?;
+        match FileType::from_raw_mode(stat.st_mode) {
+            FileType::RegularFile => Ok(open(layer, &inside(path)?, OFlags::RDONLY)?.into()),
+            FileType::Directory => Err(io::ErrorKind::IsADirectory.into()),
+            _ => Err(io::Error::new(
+                io::ErrorKind::InvalidInput,
+                "not a regular file",
+            )),
+        }
     }
-    fn read_link(&self, _path: &Path) -> io::Result<PathBuf> {
-        unimplemented!()
+
+    fn read_link(&self, path: &Path) -> io::Result<PathBuf> {
+        let (layer, stat) = self.found(path)?;
+        if FileType::from_raw_mode(stat.st_mode) != FileType::Symlink {
+            return Err(io::Error::new(
+                io::ErrorKind::InvalidInput,
+                "not a symbolic link",
+            ));
+        }
+        let link = open(layer, &inside(path)?, OFlags::PATH)?;
+        let target = readlinkat(&link, c"", Vec::new())?;
+        Ok(OsString::from_vec(target.into_bytes()).into())
     }
-    fn xattrs(&self, _path: &Path) -> io::Result<BTreeMap<OsString, Vec<u8>>> {
-        unimplemented!()
+
+    fn xattrs(&self, path: &Path) -> io::Result<BTreeMap<OsString, Vec<u8>>> {
+        let parts = inside(path)?;
+        let Some((layer, stat)) = self.find(path)? else {
+            return if parts.is_empty() {
+                Ok(BTreeMap::new())
+            } else {
+                Err(io::ErrorKind::NotFound.into())
+            };
+        };
+        match FileType::from_raw_mode(stat.st_mode) {
+            FileType::RegularFile | FileType::Directory => {
+                xattr::read(open(layer, &parts, OFlags::RDONLY)?)
+            }
+            // Every directory on the way was seen to be one, and layers never change.
+            _ => xattr::read_at(&layer.dir.join(parts.iter().collect::<PathBuf>())),
+        }
     }
+}
+
+/// The root of a tree without layers.
+const ROOT: TreeEntry = TreeEntry {
+    kind: EntryKind::Dir,
+    mode: 0o755,
+    uid: 0,
+    gid: 0,
+    size: 0,
+    mtime: 0,
+    rdev: 0,
+    inode: None,
+};
+
+/// The entry that a `stat` describes.
+pub(crate) fn entry_of(stat: &Stat) -> TreeEntry {
+    let kind = match FileType::from_raw_mode(stat.st_mode) {
+        FileType::Directory => EntryKind::Dir,
+        FileType::Symlink => EntryKind::Symlink,
+        FileType::Fifo => EntryKind::Fifo,
+        FileType::Socket => EntryKind::Socket,
+        FileType::CharacterDevice => EntryKind::CharDevice,
+        FileType::BlockDevice => EntryKind::BlockDevice,
+        FileType::RegularFile | FileType::Unknown => EntryKind::File,
+    };
+    let is_device = matches!(kind, EntryKind::CharDevice | EntryKind::BlockDevice);
+    TreeEntry {
+        kind,
+        mode: stat.st_mode & 0o7777,
+        uid: stat.st_uid,
+        gid: stat.st_gid,
+        size: if kind == EntryKind::File {
+            stat.st_size.cast_unsigned()
+        } else {
+            0
+        },
+        mtime: stat.st_mtime,
+        rdev: if is_device { stat.st_rdev } else { 0 },
+        inode: (stat.st_nlink > 1 && kind != EntryKind::Dir).then_some((stat.st_dev, stat.st_ino)),
+    }
+}
+
+fn open(layer: &Layer, parts: &[&OsStr], flags: OFlags) -> rustix::io::Result<OwnedFd> {
+    let path: PathBuf = if parts.is_empty() {
+        PathBuf::from(".")
+    } else {
+        parts.iter().collect()
+    };
+    let directory = layer
+        .open()
+        .map_err(|error| Errno::from_io_error(&error).unwrap_or(Errno::IO))?;
+    openat2(
+        directory,
+        &path,
+        flags | OFlags::NOFOLLOW | OFlags::CLOEXEC,
+        Mode::empty(),
+        ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS,
+    )
+}
+
+/// What a layer says about a path. Whether a directory found there ends the merging is only looked
+/// up when `with_ends` asks for it.
+fn says(layer: &Layer, parts: &[&OsStr], with_ends: bool) -> io::Result<Says> {
+    match open(layer, parts, OFlags::PATH) {
+        Ok(found) => {
+            let stat = fstat(&found)?;
+            if is_whiteout(&stat) {
+                return Ok(Says::Hidden);
+            }
+            let ends = with_ends
+                && FileType::from_raw_mode(stat.st_mode) == FileType::Directory
+                && opaque_on_the_way(layer, parts)?;
+            Ok(Says::Has { stat, ends })
+        }
+        Err(Errno::NOENT) => {
+            // The nearest thing that is there decides: a removed or opaque directory on the way
+            // hides what the layers below have.
+            for length in 1..parts.len() {
+                match open(layer, &parts[..length], OFlags::PATH) {
+                    Ok(found) if is_whiteout(&fstat(&found)?) => return Ok(Says::Hidden),
+                    Ok(_) => {}
+                    Err(Errno::NOENT) => {
+                        return hidden_if(opaque_on_the_way(layer, &parts[..length - 1])?);
+                    }
+                    Err(error) => return Err(error.into()),
+                }
+            }
+            hidden_if(opaque_on_the_way(
+                layer,
+                &parts[..parts.len().saturating_sub(1)],
+            )?)
+        }
+        // Something on the way is no directory.
+        Err(Errno::NOTDIR | Errno::LOOP) => Ok(Says::Hidden),
+        Err(error) => Err(error.into()),
+    }
+}
+
+#[expect(
+    clippy::unnecessary_wraps,
+    reason = "it stands where a result is returned"
+)]
+fn hidden_if(hidden: bool) -> io::Result<Says> {
+    Ok(if hidden { Says::Hidden } else { Says::Nothing })
+}
+
+/// Whether the directory at the path or one above it is opaque. All of them exist.
+fn opaque_on_the_way(layer: &Layer, parts: &[&OsStr]) -> io::Result<bool> {
+    const MARKS: [&CStr; 2] = [Flavour::Trusted.opaque(), Flavour::User.opaque()];
+    for length in 1..=parts.len() {
+        let directory = open(layer, &parts[..length], OFlags::RDONLY | OFlags::DIRECTORY)?;
+        for mark in MARKS {
+            if xattr::is_opaque(&directory, mark)? {
+                return Ok(true);
+            }
+        }
+    }
+    Ok(false)
+}
+
+fn is_removed(directory: impl AsFd, name: &OsStr) -> io::Result<bool> {
+    Ok(is_whiteout(&statat(
+        directory,
+        name,
+        AtFlags::SYMLINK_NOFOLLOW,
+    )?))
 }

@@ -1,20 +1,108 @@
 //! Things under the store's `tmp` that vanish unless they are adopted.
+//!
+//! Each process has a directory of its own there and holds a lock in it as long as it lives, so
+//! what a killed process left behind can be told from what a living one is working on.
 
-use std::fs::File;
+use std::fs::{self, File};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use launchway_model::Digest;
+use rustix::fs::{FlockOperation, flock};
 
 use crate::StoreError;
+use crate::error::At;
 use crate::hash::Hasher;
 use crate::store::Store;
+
+/// The temporary directory of one opened store.
+#[derive(Debug)]
+pub(crate) struct Session {
+    directory: PathBuf,
+    next: AtomicU64,
+    /// Locked until the process ends, however it ends.
+    _lock: File,
+}
+
+impl Session {
+    /// Makes a directory under `tmp` and removes those whose processes are gone.
+    pub(crate) fn open(tmp: &Path) -> Result<Arc<Self>, StoreError> {
+        // A directory without a locked lock would look like a dead one's, so making and cleaning
+        // exclude each other.
+        let _door = lock(&tmp.join("lock"))?;
+        clean(tmp)?;
+        let directory = (0_u64..)
+            .map(|number| tmp.join(format!("{}-{number}", std::process::id())))
+            .find(|path| !path.exists())
+            .expect("there are more numbers than directories");
+        fs::create_dir(&directory).at("make", &directory)?;
+        let lock = lock(&directory.join("lock"))?;
+        Ok(Arc::new(Self {
+            directory,
+            next: AtomicU64::new(0),
+            _lock: lock,
+        }))
+    }
+
+    pub(crate) fn path(self: &Arc<Self>) -> TempPath {
+        let number = self.next.fetch_add(1, Ordering::Relaxed);
+        TempPath {
+            path: self.directory.join(number.to_string()),
+            _session: Arc::clone(self),
+        }
+    }
+}
+
+impl Drop for Session {
+    fn drop(&mut self) {
+        // What cannot be removed now is removed by the next process that opens the store.
+        let _ = fs::remove_dir_all(&self.directory);
+    }
+}
+
+/// Takes an exclusive lock on a file, waiting for it; it is given back when the file is dropped.
+pub(crate) fn lock(path: &Path) -> Result<File, StoreError> {
+    let file = open_lock(path).at("open the lock", path)?;
+    loop {
+        match flock(&file, FlockOperation::LockExclusive) {
+            Ok(()) => return Ok(file),
+            Err(rustix::io::Errno::INTR) => {}
+            Err(error) => return Err(error).at("take the lock", path),
+        }
+    }
+}
+
+fn open_lock(path: &Path) -> io::Result<File> {
+    File::options()
+        .read(true)
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .open(path)
+}
+
+fn clean(tmp: &Path) -> Result<(), StoreError> {
+    for entry in fs::read_dir(tmp).at("list", tmp)? {
+        let path = entry.at("list", tmp)?.path();
+        if !path.is_dir() {
+            continue;
+        }
+        let lock = open_lock(&path.join("lock")).at("open the lock in", &path)?;
+        if flock(&lock, FlockOperation::NonBlockingLockExclusive).is_ok() {
+            fs::remove_dir_all(&path).at("remove what a dead process left in", &path)?;
+        }
+    }
+    Ok(())
+}
 
 /// A path on the store's file system at which nothing exists yet; what is put there is removed
 /// when this is dropped.
 #[derive(Debug)]
 pub struct TempPath {
-    pub(crate) path: PathBuf,
+    path: PathBuf,
+    _session: Arc<Session>,
 }
 
 impl TempPath {
@@ -30,22 +118,56 @@ impl AsRef<Path> for TempPath {
     }
 }
 
-/// Writes a new blob and hashes it on the way.
+impl Drop for TempPath {
+    fn drop(&mut self) {
+        // Mostly the path was renamed away and there is nothing; the rest goes with the session.
+        if fs::remove_file(&self.path).is_err() {
+            let _ = fs::remove_dir_all(&self.path);
+        }
+    }
+}
+
+/// Writes a new blob and hashes it on the way. Nothing is left behind when it is dropped.
+#[derive(Debug)]
 pub struct BlobWriter {
-    pub(crate) store: Store,
-    pub(crate) temp: TempPath,
-    pub(crate) file: File,
-    pub(crate) hasher: Hasher,
-    pub(crate) length: u64,
+    store: Store,
+    temp: TempPath,
+    file: File,
+    hasher: Hasher,
+    length: u64,
 }
 
 impl BlobWriter {
-    /// Puts the blob in its place.
+    pub(crate) fn new(store: &Store, hasher: Hasher) -> Result<Self, StoreError> {
+        let temp = store.temp_path();
+        let file = File::create_new(&temp).at("make", &temp)?;
+        Ok(Self {
+            store: store.clone(),
+            temp,
+            file,
+            hasher,
+            length: 0,
+        })
+    }
+
+    /// Puts the blob in its place; returns its digest and its length in bytes.
     ///
     /// # Errors
     /// When the digest is not the expected one, or the disk fails.
-    pub fn finish(self, _expected: Option<&Digest>) -> Result<(Digest, u64), StoreError> {
-        unimplemented!()
+    pub fn finish(self, expected: Option<&Digest>) -> Result<(Digest, u64), StoreError> {
+        let found = self.hasher.finish();
+        if let Some(expected) = expected
+            && *expected != found
+        {
+            return Err(StoreError::DigestMismatch {
+                what: "blob",
+                expected: expected.clone(),
+                found,
+            });
+        }
+        drop(self.file);
+        self.store.adopt_blob(self.temp.path(), &found)?;
+        Ok((found, self.length))
     }
 }
 
@@ -65,12 +187,21 @@ impl Write for BlobWriter {
 /// The upper and work directory of an overlay whose changes become a layer. Removed on drop.
 #[derive(Debug)]
 pub struct WorkingLayer {
-    pub(crate) temp: TempPath,
-    pub(crate) upper: PathBuf,
-    pub(crate) work: PathBuf,
+    temp: TempPath,
+    upper: PathBuf,
+    work: PathBuf,
 }
 
 impl WorkingLayer {
+    pub(crate) fn new(temp: TempPath) -> Result<Self, StoreError> {
+        let upper = temp.path().join("fs");
+        let work = temp.path().join("work");
+        for directory in [temp.path(), &upper, &work] {
+            fs::create_dir(directory).at("make", directory)?;
+        }
+        Ok(Self { temp, upper, work })
+    }
+
     #[must_use]
     pub fn upper(&self) -> &Path {
         &self.upper
@@ -79,5 +210,11 @@ impl WorkingLayer {
     #[must_use]
     pub fn work(&self) -> &Path {
         &self.work
+    }
+
+    /// Gives up the work directory; what is left becomes the layer.
+    pub(crate) fn into_temp(self) -> Result<TempPath, StoreError> {
+        fs::remove_dir_all(&self.work).at("remove", &self.work)?;
+        Ok(self.temp)
     }
 }

@@ -1,0 +1,537 @@
+//! How layers come into the store and what is remembered about them.
+
+use std::fs;
+use std::io::{self, BufReader, Read, Write};
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+
+use launchway_model::Digest;
+use serde::{Deserialize, Serialize};
+
+use crate::canon::canonicalise;
+use crate::compress::{Encoder, threads};
+use crate::error::At;
+use crate::hash::Hasher;
+use crate::pack::pack;
+use crate::pipe::{self, decompressed};
+use crate::spec::Descriptor;
+use crate::unpack::{Unpacked, unpack_tar};
+use crate::{
+    BlobWriter, CommitOptions, Compression, Layer, PathIndex, Stack, Store, StoreError, TempPath,
+    UnpackError, UnpackOptions, Whiteouts, WorkingLayer,
+};
+
+/// What is written beside a layer's directory.
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct LayerFile {
+    size: u64,
+    entries: u64,
+    /// The tar has an entry for the root directory.
+    root: bool,
+}
+
+/// The files beside a layer's `fs`.
+const LAYER_FILE: &str = "layer.json";
+const PULLED_FILE: &str = "pulled.json";
+const INDEX_FILE: &str = "paths";
+
+impl Store {
+    fn layer_home(&self, diff_id: &Digest) -> PathBuf {
+        self.root()
+            .join("layers")
+            .join(diff_id.algorithm().as_str())
+            .join(diff_id.hex())
+    }
+
+    /// The layer with this diff id, when the store has it unpacked.
+    #[must_use]
+    pub fn layer(&self, diff_id: &Digest) -> Option<Layer> {
+        let home = self.layer_home(diff_id);
+        let file: LayerFile =
+            serde_json::from_slice(&fs::read(home.join(LAYER_FILE)).ok()?).ok()?;
+        Some(Layer::new(
+            diff_id.clone(),
+            &home.join("fs"),
+            file.size,
+            file.entries,
+            file.root,
+        ))
+    }
+
+    fn require(&self, diff_id: &Digest) -> Result<Layer, StoreError> {
+        self.layer(diff_id)
+            .ok_or_else(|| StoreError::NoLayer(diff_id.clone()))
+    }
+
+    /// Makes a layer of what was changed in the upper directory. The directory itself becomes the
+    /// layer's; nothing is copied. A layer without changes has no entries.
+    ///
+    /// # Errors
+    /// When an entry cannot be part of a layer, or the disk fails.
+    #[expect(clippy::needless_pass_by_value, reason = "the layer is used up")]
+    pub fn commit_layer(
+        &self,
+        layer: WorkingLayer,
+        below: &Stack,
+        options: &CommitOptions,
+    ) -> Result<Layer, StoreError> {
+        let has_root = canonicalise(
+            layer.upper(),
+            below,
+            self.flavour(),
+            options.clamp_mtime,
+            &options.ignore,
+        )?;
+        let mut tar = TarSink::new(self, options.compress)?;
+        let entries = pack(layer.upper(), has_root, self.flavour(), &mut tar)?;
+        let packed = tar.finish(None)?;
+        let home = layer.into_temp()?;
+        let file = LayerFile {
+            size: packed.size,
+            entries,
+            root: has_root,
+        };
+        let committed = self.settle(&home, &packed.diff_id, &file, None)?;
+        if let (Some(compression), Some(blob)) = (options.compress, &packed.blob) {
+            self.remember(&committed, compression.file(), blob)?;
+        }
+        Ok(committed)
+    }
+
+    /// Unpacks a pulled layer and checks it against its diff id. Several callers may ask for one
+    /// layer at once: one unpacks, the others wait for it.
+    ///
+    /// # Errors
+    /// When the blob is missing, damaged, or not what the diff id says.
+    pub fn import_layer(
+        &self,
+        blob: &Digest,
+        media_type: &str,
+        diff_id: &Digest,
+    ) -> Result<Layer, StoreError> {
+        if !is_layer(media_type) {
+            return Err(StoreError::MediaType(media_type.to_owned()));
+        }
+        let size = self.blob_size(blob)?;
+        let pulled = descriptor(media_type, blob, size);
+        let _lock = self.lock(diff_id.hex())?;
+        if let Some(layer) = self.layer(diff_id) {
+            // A blob that is gone is replaced by the one that is here now.
+            if self.remembered(&layer, PULLED_FILE)?.as_ref() != Some(&pulled) {
+                self.remember(&layer, PULLED_FILE, &pulled)?;
+            }
+            return Ok(layer);
+        }
+        let read = |source| StoreError::Read {
+            what: "blob of a layer",
+            source,
+        };
+        let tar = decompressed(self.open_blob(blob)?).map_err(read)?;
+        let home = self.layer_in_progress()?;
+        let hasher = Hasher::with(diff_id.algorithm());
+        let mut seen = Seen::new(hasher);
+        let unpacked = pipe::read_ahead(tar, |tar| self.unpack_seen(tar, &mut seen, &home))
+            .map_err(|source| StoreError::Unpack {
+                diff_id: diff_id.clone(),
+                source,
+            })?;
+        let found = seen.hasher.finish();
+        check_diff_id(diff_id, found)?;
+        let file = LayerFile {
+            size: seen.length,
+            entries: unpacked.entries,
+            root: unpacked.has_root,
+        };
+        self.settle(&home, diff_id, &file, Some(&pulled))
+    }
+
+    /// Unpacks a plain tar as a layer and keeps it compressed too, in one pass.
+    ///
+    /// # Errors
+    /// When the tar is damaged or has another diff id than expected.
+    pub fn import_tar(
+        &self,
+        tar: impl Read + Send,
+        compression: Compression,
+        expected: Option<&Digest>,
+    ) -> Result<Layer, StoreError> {
+        let home = self.layer_in_progress()?;
+        let mut sink = TarSink::new(self, Some(compression))?;
+        // The reading thread hashes and compresses; this one unpacks.
+        let unpacked = {
+            let mut tee = Tee {
+                input: tar,
+                sink: &mut sink,
+            };
+            pipe::read_ahead(&mut tee, |tar| self.unpack_seen(tar, &mut Ignored, &home))
+                .map_err(StoreError::UnpackArchive)?
+        };
+        let packed = sink.finish(expected)?;
+        let file = LayerFile {
+            size: packed.size,
+            entries: unpacked.entries,
+            root: unpacked.has_root,
+        };
+        let _lock = self.lock(packed.diff_id.hex())?;
+        self.settle(&home, &packed.diff_id, &file, packed.blob.as_ref())
+    }
+
+    fn layer_in_progress(&self) -> Result<TempPath, StoreError> {
+        let home = self.temp_path();
+        let fs_dir = home.path().join("fs");
+        fs::create_dir_all(&fs_dir).at("make", &fs_dir)?;
+        // What the archive says nothing about is the same under every umask.
+        fs::set_permissions(&fs_dir, fs::Permissions::from_mode(0o755))
+            .at("set the mode of", &fs_dir)?;
+        Ok(home)
+    }
+
+    /// Unpacks into the layer being made, then reads to the end: the diff id covers what follows
+    /// the end mark too.
+    fn unpack_seen(
+        &self,
+        tar: &mut dyn Read,
+        seen: &mut dyn See,
+        home: &TempPath,
+    ) -> Result<Unpacked, UnpackError> {
+        let mut tar = Watched { input: tar, seen };
+        let options = UnpackOptions {
+            whiteouts: Whiteouts::Overlay(self.flavour()),
+            owner: None,
+        };
+        let unpacked = unpack_tar(&mut tar, &home.path().join("fs"), &options)?;
+        io::copy(&mut tar, &mut io::sink()).map_err(UnpackError::Read)?;
+        Ok(unpacked)
+    }
+
+    /// Gives a finished layer its final name. When another process was faster its layer is used,
+    /// which is the same one.
+    fn settle(
+        &self,
+        home: &TempPath,
+        diff_id: &Digest,
+        file: &LayerFile,
+        pulled: Option<&Descriptor>,
+    ) -> Result<Layer, StoreError> {
+        write_json(&home.path().join(LAYER_FILE), file)?;
+        if let Some(pulled) = pulled {
+            write_json(&home.path().join(PULLED_FILE), pulled)?;
+        }
+        let target = self.layer_home(diff_id);
+        let parent = target.parent().expect("a layer is in a directory");
+        fs::create_dir_all(parent).at("make", parent)?;
+        match fs::rename(home, &target) {
+            Ok(()) => {}
+            Err(error)
+                if matches!(
+                    error.kind(),
+                    io::ErrorKind::DirectoryNotEmpty | io::ErrorKind::AlreadyExists
+                ) => {}
+            Err(error) => return Err(error).at("move a layer to", &target),
+        }
+        let layer = self.require(diff_id)?;
+        if let Some(pulled) = pulled
+            && self.remembered(&layer, PULLED_FILE)?.is_none()
+        {
+            self.remember(&layer, PULLED_FILE, pulled)?;
+        }
+        Ok(layer)
+    }
+
+    /// The blob of a layer. A layer that was pulled keeps the blob it came as, whatever `compression`
+    /// says, unless it came uncompressed; every other layer is compressed at most once.
+    ///
+    /// # Errors
+    /// When the store does not have the layer, or a pulled layer's blob is gone and cannot be made
+    /// again.
+    pub fn compressed(
+        &self,
+        diff_id: &Digest,
+        compression: Compression,
+    ) -> Result<Descriptor, StoreError> {
+        let layer = self.require(diff_id)?;
+        if let Some(found) = self.known_blob(&layer, compression)? {
+            return Ok(found);
+        }
+        let _lock = self.lock(diff_id.hex())?;
+        if let Some(found) = self.known_blob(&layer, compression)? {
+            return Ok(found);
+        }
+        let mut sink = TarSink::new(self, Some(compression))?;
+        let pulled = self.remembered(&layer, PULLED_FILE)?;
+        let plain = match &pulled {
+            Some(pulled) => self.open_blob(&parse(&pulled.digest, &layer)?).ok(),
+            None => None,
+        };
+        if let Some(plain) = plain {
+            let mut plain = BufReader::with_capacity(256 * 1024, plain);
+            io::copy(&mut plain, &mut sink).map_err(|source| StoreError::Read {
+                what: "blob of a layer",
+                source,
+            })?;
+        } else {
+            pack(&layer.dir, layer.has_root, self.flavour(), &mut sink)?;
+        }
+        let packed = match sink.finish(Some(diff_id)) {
+            Err(StoreError::DigestMismatch { .. }) if pulled.is_some() => {
+                return Err(StoreError::BlobGone(diff_id.clone()));
+            }
+            other => other?,
+        };
+        let blob = packed.blob.expect("a compression was asked for");
+        self.remember(&layer, compression.file(), &blob)?;
+        Ok(blob)
+    }
+
+    /// A blob that is remembered and still there.
+    fn known_blob(
+        &self,
+        layer: &Layer,
+        compression: Compression,
+    ) -> Result<Option<Descriptor>, StoreError> {
+        for file in [PULLED_FILE, compression.file()] {
+            if let Some(found) = self.remembered(layer, file)?
+                && self.has_blob(&parse(&found.digest, layer)?)
+                && !is_plain(&found.media_type)
+            {
+                return Ok(Some(found));
+            }
+        }
+        Ok(None)
+    }
+
+    /// The index of the layer's paths; made once and remembered.
+    ///
+    /// # Errors
+    /// When the store does not have the layer, or the disk fails.
+    pub fn path_index(&self, diff_id: &Digest) -> Result<PathIndex, StoreError> {
+        let layer = self.require(diff_id)?;
+        let path = self.layer_home(diff_id).join(INDEX_FILE);
+        match fs::read(&path) {
+            // An index in an older form is made again.
+            Ok(bytes) => {
+                if let Ok(index) = PathIndex::decode(&bytes) {
+                    return Ok(index);
+                }
+            }
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => return Err(error).at("read", &path),
+        }
+        let index = crate::index_layer::index(&layer, self.flavour())?;
+        self.put_file(&path, &index.encode())?;
+        Ok(index)
+    }
+
+    fn remember(&self, layer: &Layer, file: &str, blob: &Descriptor) -> Result<(), StoreError> {
+        let path = self.layer_home(&layer.diff_id).join(file);
+        let bytes = serde_json::to_vec(blob).expect("a descriptor is plain JSON");
+        self.put_file(&path, &bytes)
+    }
+
+    fn remembered(&self, layer: &Layer, file: &str) -> Result<Option<Descriptor>, StoreError> {
+        let path = self.layer_home(&layer.diff_id).join(file);
+        match fs::read(&path) {
+            Ok(bytes) => {
+                serde_json::from_slice(&bytes)
+                    .map(Some)
+                    .map_err(|error| StoreError::Damaged {
+                        path,
+                        reason: error.to_string(),
+                    })
+            }
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(error).at("read", &path),
+        }
+    }
+}
+
+impl Compression {
+    fn file(self) -> &'static str {
+        match self {
+            Self::Gzip => "gzip.json",
+            Self::Zstd => "zstd.json",
+        }
+    }
+}
+
+fn parse(digest: &str, layer: &Layer) -> Result<Digest, StoreError> {
+    digest.parse().map_err(|error| StoreError::Damaged {
+        path: layer.dir.clone(),
+        reason: format!("a remembered blob has no proper digest: {error}"),
+    })
+}
+
+/// The layer types of OCI and Docker, with those that must not be distributed.
+fn is_layer(media_type: &str) -> bool {
+    const TYPES: [&str; 2] = [
+        "application/vnd.oci.image.layer.",
+        "application/vnd.docker.image.rootfs.",
+    ];
+    let known_codec = |text: &str| {
+        [".tar", ".tar+gzip", ".tar+zstd", ".tar.gzip", ".tar.zstd"]
+            .iter()
+            .any(|end| text.ends_with(end))
+    };
+    TYPES.iter().any(|start| media_type.starts_with(start)) && known_codec(media_type)
+}
+
+fn is_plain(media_type: &str) -> bool {
+    media_type.ends_with(".tar")
+}
+
+fn descriptor(media_type: &str, digest: &Digest, size: u64) -> Descriptor {
+    Descriptor {
+        media_type: media_type.to_owned(),
+        digest: digest.to_string(),
+        size,
+        artifact_type: None,
+        annotations: None,
+        platform: None,
+    }
+}
+
+fn check_diff_id(expected: &Digest, found: Digest) -> Result<(), StoreError> {
+    if *expected == found {
+        return Ok(());
+    }
+    Err(StoreError::DigestMismatch {
+        what: "uncompressed layer",
+        expected: expected.clone(),
+        found,
+    })
+}
+
+fn write_json(path: &Path, value: &impl Serialize) -> Result<(), StoreError> {
+    let bytes = serde_json::to_vec(value).expect("what is remembered is plain JSON");
+    fs::write(path, bytes).at("write", path)
+}
+
+/// Where a tar goes: through the hash of the diff id, and on into a compressed blob.
+struct TarSink {
+    hasher: Hasher,
+    size: u64,
+    blob: Option<(Compression, Encoder<BlobWriter>)>,
+}
+
+struct Packed {
+    diff_id: Digest,
+    size: u64,
+    blob: Option<Descriptor>,
+}
+
+impl TarSink {
+    fn new(store: &Store, compression: Option<Compression>) -> Result<Self, StoreError> {
+        let blob = match compression {
+            None => None,
+            Some(compression) => {
+                let encoder = Encoder::new(compression, threads(), store.blob_writer()?)
+                    .map_err(compressing)?;
+                Some((compression, encoder))
+            }
+        };
+        Ok(Self {
+            hasher: Hasher::new(),
+            size: 0,
+            blob,
+        })
+    }
+
+    fn finish(self, expected: Option<&Digest>) -> Result<Packed, StoreError> {
+        let diff_id = self.hasher.finish();
+        if let Some(expected) = expected {
+            check_diff_id(expected, diff_id.clone())?;
+        }
+        let blob = match self.blob {
+            None => None,
+            Some((compression, encoder)) => {
+                let writer = encoder.finish().map_err(compressing)?;
+                let (digest, size) = writer.finish(None)?;
+                Some(descriptor(compression.media_type(), &digest, size))
+            }
+        };
+        Ok(Packed {
+            diff_id,
+            size: self.size,
+            blob,
+        })
+    }
+}
+
+fn compressing(source: io::Error) -> StoreError {
+    StoreError::Write {
+        what: "compressed layer",
+        source,
+    }
+}
+
+impl Write for TarSink {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.hasher.update(bytes);
+        self.size += bytes.len() as u64;
+        if let Some((_, encoder)) = &mut self.blob {
+            encoder.write_all(bytes)?;
+        }
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// Gives everything that is read to the sink too.
+struct Tee<'a, R> {
+    input: R,
+    sink: &'a mut TarSink,
+}
+
+impl<R: Read> Read for Tee<'_, R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let got = self.input.read(buffer)?;
+        self.sink.write_all(&buffer[..got])?;
+        Ok(got)
+    }
+}
+
+/// Looks at bytes as they pass.
+trait See {
+    fn see(&mut self, bytes: &[u8]);
+}
+
+struct Ignored;
+
+impl See for Ignored {
+    fn see(&mut self, _bytes: &[u8]) {}
+}
+
+struct Seen {
+    hasher: Hasher,
+    length: u64,
+}
+
+impl Seen {
+    fn new(hasher: Hasher) -> Self {
+        Self { hasher, length: 0 }
+    }
+}
+
+impl See for Seen {
+    fn see(&mut self, bytes: &[u8]) {
+        self.hasher.update(bytes);
+        self.length += bytes.len() as u64;
+    }
+}
+
+struct Watched<'a> {
+    input: &'a mut dyn Read,
+    seen: &'a mut dyn See,
+}
+
+impl Read for Watched<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let got = self.input.read(buffer)?;
+        self.seen.see(&buffer[..got]);
+        Ok(got)
+    }
+}

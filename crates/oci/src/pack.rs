@@ -1,0 +1,290 @@
+//! A layer directory → its tar.
+//!
+//! There is one tar for a directory: entries in depth-first order with siblings sorted bytewise,
+//! headers in one spelling, times in whole seconds. So a tar can be made again at any later time.
+
+use std::collections::HashMap;
+use std::ffi::{CStr, OsStr};
+use std::fs::File;
+use std::io::{Read, Write};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, Stat, fstat, openat, readlinkat, statat};
+
+use crate::StoreError;
+use crate::error::At;
+use crate::tar_write::{BLOCK, TarHeader, TarKind, write_header};
+use crate::unpack::Flavour;
+use crate::xattr::{self, Xattrs};
+
+pub(crate) const WHITEOUT: &[u8] = b".wh.";
+pub(crate) const OPAQUE: &[u8] = b".wh..wh..opq";
+
+/// Whether this is overlay's mark for a removed name.
+pub(crate) fn is_whiteout(stat: &Stat) -> bool {
+    FileType::from_raw_mode(stat.st_mode) == FileType::CharacterDevice && stat.st_rdev == 0
+}
+
+/// The sorted names in a directory.
+pub(crate) fn names_in(directory: impl AsFd) -> std::io::Result<Vec<Vec<u8>>> {
+    let mut names = Vec::new();
+    for entry in rustix::fs::Dir::read_from(directory)? {
+        let entry = entry?;
+        let name = entry.file_name();
+        if name != c"." && name != c".." {
+            names.push(name.to_bytes().to_vec());
+        }
+    }
+    names.sort_unstable();
+    Ok(names)
+}
+
+pub(crate) fn open_dir(parent: impl AsFd, name: &OsStr) -> std::io::Result<OwnedFd> {
+    Ok(openat(
+        parent,
+        name,
+        OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC,
+        Mode::empty(),
+    )?)
+}
+
+pub(crate) fn open_file(parent: impl AsFd, name: &OsStr) -> std::io::Result<File> {
+    Ok(openat(
+        parent,
+        name,
+        OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC | OFlags::NONBLOCK,
+        Mode::empty(),
+    )?
+    .into())
+}
+
+/// Writes the tar of a layer directory and returns how many entries it has. The root directory
+/// gets an entry only when `with_root` says that the layer changes it.
+pub(crate) fn pack(
+    directory: &Path,
+    with_root: bool,
+    flavour: Flavour,
+    out: &mut dyn Write,
+) -> Result<u64, StoreError> {
+    let root = open_dir(CWD, directory.as_os_str()).at("open", directory)?;
+    let mut packer = Packer {
+        base: directory,
+        out,
+        opaque: flavour.opaque(),
+        links: HashMap::new(),
+        entries: 0,
+        header: Vec::with_capacity(4 * BLOCK),
+        buffer: vec![0; 256 * 1024],
+    };
+    if with_root {
+        let stat = fstat(&root).at("look at", directory)?;
+        let xattrs = xattr::read(&root).at("read the attributes of", directory)?;
+        packer.entry(b"./", TarKind::Dir, &stat, b"", &xattrs)?;
+    }
+    packer.directory(root.as_fd(), &mut Vec::new())?;
+    packer.write(&[0; 2 * BLOCK])?;
+    Ok(packer.entries)
+}
+
+struct Packer<'a> {
+    base: &'a Path,
+    out: &'a mut dyn Write,
+    opaque: &'static CStr,
+    /// The first name of every file that has several.
+    links: HashMap<(u64, u64), Vec<u8>>,
+    entries: u64,
+    header: Vec<u8>,
+    buffer: Vec<u8>,
+}
+
+impl Packer<'_> {
+    /// Packs what is in a directory; `path` is the directory's own, and is given back unchanged.
+    fn directory(
+        &mut self,
+        directory: BorrowedFd<'_>,
+        path: &mut Vec<u8>,
+    ) -> Result<(), StoreError> {
+        if xattr::is_opaque(directory, self.opaque).at("read the attributes of", self.at(path))? {
+            let marker = joined(path, OPAQUE);
+            self.whiteout(&marker)?;
+        }
+        let names = names_in(directory).at("list", self.at(path))?;
+        let own = path.len();
+        for name in names {
+            if own > 0 {
+                path.push(b'/');
+            }
+            path.extend_from_slice(&name);
+            self.child(directory, OsStr::from_bytes(&name), path)?;
+            path.truncate(own);
+        }
+        Ok(())
+    }
+
+    fn child(
+        &mut self,
+        parent: BorrowedFd<'_>,
+        name: &OsStr,
+        path: &mut Vec<u8>,
+    ) -> Result<(), StoreError> {
+        let stat = statat(parent, name, AtFlags::SYMLINK_NOFOLLOW).at("look at", self.at(path))?;
+        // Overlay gives all its whiteouts one inode: they must not be taken for hard links.
+        if is_whiteout(&stat) {
+            let at = path.len() - name.len();
+            let marker = [&path[..at], WHITEOUT, name.as_bytes()].concat();
+            return self.whiteout(&marker);
+        }
+        let kind = FileType::from_raw_mode(stat.st_mode);
+        if kind == FileType::Directory {
+            let directory = open_dir(parent, name).at("open", self.at(path))?;
+            let xattrs = xattr::read(&directory).at("read the attributes of", self.at(path))?;
+            self.entry(path, TarKind::Dir, &stat, b"", &xattrs)?;
+            return self.directory(directory.as_fd(), path);
+        }
+        if stat.st_nlink > 1 {
+            let inode = (stat.st_dev, stat.st_ino);
+            if let Some(first) = self.links.get(&inode) {
+                let first = first.clone();
+                return self.entry(path, TarKind::Link, &stat, &first, &Xattrs::new());
+            }
+            self.links.insert(inode, path.clone());
+        }
+        if kind == FileType::RegularFile {
+            return self.file(parent, name, path, &stat);
+        }
+        let kind = match kind {
+            FileType::Symlink => TarKind::Symlink,
+            FileType::CharacterDevice => TarKind::CharDevice,
+            FileType::BlockDevice => TarKind::BlockDevice,
+            FileType::Fifo => TarKind::Fifo,
+            // A socket without its process is nothing.
+            _ => return Ok(()),
+        };
+        let target = if kind == TarKind::Symlink {
+            readlinkat(parent, name, Vec::new())
+                .at("read the link", self.at(path))?
+                .into_bytes()
+        } else {
+            Vec::new()
+        };
+        let full = self.at(path);
+        let xattrs = xattr::read_at(&full).at("read the attributes of", &full)?;
+        self.entry(path, kind, &stat, &target, &xattrs)
+    }
+
+    fn file(
+        &mut self,
+        parent: BorrowedFd<'_>,
+        name: &OsStr,
+        path: &[u8],
+        stat: &Stat,
+    ) -> Result<(), StoreError> {
+        let mut file = open_file(parent, name).at("open", self.at(path))?;
+        let xattrs = xattr::read(&file).at("read the attributes of", self.at(path))?;
+        self.entry(path, TarKind::File, stat, b"", &xattrs)?;
+        let size = stat.st_size.cast_unsigned();
+        let mut left = size;
+        while left > 0 {
+            let want = usize::try_from(left)
+                .unwrap_or(usize::MAX)
+                .min(self.buffer.len());
+            let got = match file.read(&mut self.buffer[..want]) {
+                Ok(0) => Err(std::io::Error::from(std::io::ErrorKind::UnexpectedEof)),
+                Err(error) if error.kind() == std::io::ErrorKind::Interrupted => continue,
+                other => other,
+            }
+            .at("read", self.at(path))?;
+            self.out.write_all(&self.buffer[..got]).map_err(sink)?;
+            left -= got as u64;
+        }
+        let padding = size.next_multiple_of(BLOCK as u64) - size;
+        self.write(&[0; BLOCK][..padding as usize])
+    }
+
+    fn entry(
+        &mut self,
+        path: &[u8],
+        kind: TarKind,
+        stat: &Stat,
+        link: &[u8],
+        xattrs: &Xattrs,
+    ) -> Result<(), StoreError> {
+        let is_device = matches!(kind, TarKind::CharDevice | TarKind::BlockDevice);
+        let device = if is_device {
+            (
+                rustix::fs::major(stat.st_rdev),
+                rustix::fs::minor(stat.st_rdev),
+            )
+        } else {
+            (0, 0)
+        };
+        let size = if kind == TarKind::File {
+            stat.st_size.cast_unsigned()
+        } else {
+            0
+        };
+        self.emit(&TarHeader {
+            path,
+            kind,
+            mode: stat.st_mode & 0o7777,
+            uid: stat.st_uid,
+            gid: stat.st_gid,
+            size,
+            mtime: stat.st_mtime,
+            link,
+            device,
+            xattrs,
+        })
+    }
+
+    /// A removal: an empty file whose name says it. Its metadata mean nothing and are fixed.
+    fn whiteout(&mut self, path: &[u8]) -> Result<(), StoreError> {
+        self.emit(&TarHeader {
+            path,
+            kind: TarKind::File,
+            mode: 0,
+            uid: 0,
+            gid: 0,
+            size: 0,
+            mtime: 0,
+            link: b"",
+            device: (0, 0),
+            xattrs: &Xattrs::new(),
+        })
+    }
+
+    fn emit(&mut self, header: &TarHeader<'_>) -> Result<(), StoreError> {
+        self.header.clear();
+        write_header(&mut self.header, header).map_err(|reason| StoreError::NotRepresentable {
+            path: PathBuf::from(OsStr::from_bytes(header.path)),
+            reason,
+        })?;
+        self.entries += 1;
+        self.out.write_all(&self.header).map_err(sink)
+    }
+
+    fn write(&mut self, bytes: &[u8]) -> Result<(), StoreError> {
+        self.out.write_all(bytes).map_err(sink)
+    }
+
+    fn at(&self, path: &[u8]) -> PathBuf {
+        self.base.join(OsStr::from_bytes(path))
+    }
+}
+
+fn sink(source: std::io::Error) -> StoreError {
+    StoreError::Write {
+        what: "tar of a layer",
+        source,
+    }
+}
+
+fn joined(directory: &[u8], name: &[u8]) -> Vec<u8> {
+    if directory.is_empty() {
+        name.to_vec()
+    } else {
+        [directory, b"/", name].concat()
+    }
+}

@@ -1,0 +1,150 @@
+//! Which extended attributes belong into a layer, and reading and writing them.
+//!
+//! A layer carries `security.capability` and `user.*`, nothing else: overlay's own marks describe
+//! this machine's mounts, labels of security modules describe its policy, and access lists hold
+//! ids that mean nothing elsewhere. Other builders draw the same line.
+
+use std::collections::BTreeMap;
+use std::ffi::{CStr, OsStr, OsString};
+use std::io;
+use std::os::fd::AsFd;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::path::Path;
+
+use rustix::fs::{self, XattrFlags};
+use rustix::io::Errno;
+
+pub(crate) type Xattrs = BTreeMap<OsString, Vec<u8>>;
+
+/// Whether an attribute is carried in a layer.
+pub(crate) fn belongs_in_layer(name: &OsStr) -> bool {
+    let name = name.as_bytes();
+    name == b"security.capability" || (name.starts_with(b"user.") && !is_overlay(name))
+}
+
+/// Whether an attribute is one of overlay's own marks.
+pub(crate) fn is_overlay(name: &[u8]) -> bool {
+    name.starts_with(b"trusted.overlay.") || name.starts_with(b"user.overlay.")
+}
+
+/// The attribute names of an open file or directory.
+pub(crate) fn names(file: impl AsFd) -> io::Result<Vec<OsString>> {
+    let file = file.as_fd();
+    list_with(|buffer| fs::flistxattr(file, buffer))
+}
+
+/// The attribute names of what is at a path, which may be a symbolic link.
+pub(crate) fn names_at(path: &Path) -> io::Result<Vec<OsString>> {
+    list_with(|buffer| fs::llistxattr(path, buffer))
+}
+
+/// The value of an attribute, `None` when it is not set.
+pub(crate) fn value(file: impl AsFd, name: &OsStr) -> io::Result<Option<Vec<u8>>> {
+    let file = file.as_fd();
+    value_with(|buffer| fs::fgetxattr(file, name, buffer))
+}
+
+/// As [`value`], of what is at a path.
+pub(crate) fn value_at(path: &Path, name: &OsStr) -> io::Result<Option<Vec<u8>>> {
+    value_with(|buffer| fs::lgetxattr(path, name, buffer))
+}
+
+/// The attributes of an open file or directory that belong into a layer.
+pub(crate) fn read(file: impl AsFd) -> io::Result<Xattrs> {
+    let file = file.as_fd();
+    let mut found = Xattrs::new();
+    for name in names(file)? {
+        if belongs_in_layer(&name)
+            && let Some(value) = value(file, &name)?
+        {
+            found.insert(name, value);
+        }
+    }
+    Ok(found)
+}
+
+/// As [`read`], of what is at a path.
+pub(crate) fn read_at(path: &Path) -> io::Result<Xattrs> {
+    let mut found = Xattrs::new();
+    for name in names_at(path)? {
+        if belongs_in_layer(&name)
+            && let Some(value) = value_at(path, &name)?
+        {
+            found.insert(name, value);
+        }
+    }
+    Ok(found)
+}
+
+/// Whether a directory carries overlay's opaque mark under this attribute name.
+pub(crate) fn is_opaque(directory: impl AsFd, mark: &CStr) -> io::Result<bool> {
+    let mut value = [0; 8];
+    match fs::fgetxattr(directory, mark, &mut value[..]) {
+        Ok(length) => Ok(value[..length] == *b"y"),
+        Err(Errno::NODATA | Errno::NOTSUP | Errno::RANGE) => Ok(false),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// Sets overlay's opaque mark.
+pub(crate) fn set_opaque(directory: impl AsFd, mark: &CStr) -> io::Result<()> {
+    Ok(fs::fsetxattr(directory, mark, b"y", XattrFlags::empty())?)
+}
+
+fn list_with(
+    mut list: impl FnMut(&mut [u8]) -> rustix::io::Result<usize>,
+) -> io::Result<Vec<OsString>> {
+    // Most files have no attributes at all: one call with a small buffer settles it.
+    let mut buffer = vec![0; 256];
+    let length = loop {
+        match list(&mut buffer) {
+            Ok(length) => break length,
+            Err(Errno::NOTSUP) => return Ok(Vec::new()),
+            Err(Errno::RANGE) if buffer.len() < 1 << 20 => buffer = vec![0; buffer.len() * 16],
+            Err(error) => return Err(error.into()),
+        }
+    };
+    buffer.truncate(length);
+    Ok(buffer
+        .split(|&byte| byte == 0)
+        .filter(|name| !name.is_empty())
+        .map(|name| OsString::from_vec(name.to_vec()))
+        .collect())
+}
+
+fn value_with(
+    mut get: impl FnMut(&mut [u8]) -> rustix::io::Result<usize>,
+) -> io::Result<Option<Vec<u8>>> {
+    let mut buffer = vec![0; 256];
+    loop {
+        match get(&mut buffer) {
+            Ok(length) => {
+                buffer.truncate(length);
+                return Ok(Some(buffer));
+            }
+            Err(Errno::NODATA | Errno::NOTSUP) => return Ok(None),
+            Err(Errno::RANGE) if buffer.len() < 1 << 20 => buffer = vec![0; buffer.len() * 16],
+            Err(error) => return Err(error.into()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_portable_attributes_are_carried() {
+        for (name, want) in [
+            ("security.capability", true),
+            ("user.mime_type", true),
+            ("user.overlay.opaque", false),
+            ("trusted.overlay.opaque", false),
+            ("trusted.x", false),
+            ("security.selinux", false),
+            ("system.posix_acl_access", false),
+        ] {
+            assert_eq!(belongs_in_layer(OsStr::new(name)), want, "{name}");
+        }
+    }
+}
