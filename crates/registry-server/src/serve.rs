@@ -15,8 +15,10 @@ use tokio::net::TcpListener;
 
 use crate::Registry;
 
-/// How long a client may take to send the head of a request.
-const HEAD_TIME: Duration = Duration::from_secs(30);
+/// How long a client may take to send the head of a request, idle time between requests included.
+/// Longer than clients keep idle connections (90 s is usual), so that it is they who close one, and
+/// no request meets a connection that is just going away.
+const HEAD_TIME: Duration = Duration::from_secs(120);
 /// How long requests under way may go on after the shutdown was asked for.
 const GRACE: Duration = Duration::from_secs(10);
 
