@@ -1,1 +1,28 @@
-//! To be written.
+//! The native engine: from a Dockerfile and a context to an image, without a daemon.
+//!
+//! It follows BuildKit's semantics and is checked against BuildKit itself. Each step gives a layer,
+//! which is kept under the hash of the step's inputs. The engine knows nothing of registries: images
+//! from outside come through [`Images`], and what is built is left in the store.
+
+mod archive;
+mod cache;
+mod cancel;
+pub mod codes;
+mod configure;
+mod copy;
+mod error;
+mod event;
+mod files;
+mod image;
+mod mounts;
+mod native;
+mod run;
+mod scope;
+mod users;
+
+pub use cancel::Cancellation;
+pub use error::EngineError;
+pub use event::{Event, Step};
+pub use image::{Image, Images};
+pub use native::{BuildOptions, BuildRequest, NativeEngine, Secrets};
+pub use run::{CommandOutcome, ContainerRun, HostCa};

@@ -115,6 +115,7 @@ pub fn decide(graph: Graph, registries: &[RegistryPrefix], inventory: &Inventory
     maker.act();
     let Maker {
         nodes,
+        present,
         actions,
         remarks,
         ..
@@ -125,6 +126,7 @@ pub fn decide(graph: Graph, registries: &[RegistryPrefix], inventory: &Inventory
         degraded,
         version,
         nodes,
+        present,
         actions,
         remarks,
         graph,

@@ -17,6 +17,8 @@ pub struct Plan {
     pub degraded: Vec<Degraded>,
     pub version: Option<ReleaseVersion>,
     pub nodes: BTreeMap<NodeId, NodePlan>,
+    /// Where each node is published already.
+    pub present: BTreeMap<(NodeId, usize), Digest>,
     /// In the order of the release transaction. Builds and pushes may overlap as far as the graph
     /// lets them; nothing of a later phase starts before every earlier phase is done.
     pub actions: Vec<Action>,

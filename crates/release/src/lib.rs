@@ -1,1 +1,35 @@
-//! To be written.
+//! A release from beginning to end: what is observed becomes a plan, and the plan is carried out as
+//! one transaction.
+//!
+//! [`prepare`] reads and asks; deciding is `launchway-plan`'s; [`transaction`] acts and decides
+//! nothing, but for the graft conflict, for which the plan names both ways. Nothing here prints, and
+//! nothing reads arguments or the environment.
+
+mod artifact;
+pub mod codes;
+mod error;
+mod event;
+mod graft;
+mod images;
+mod lock;
+mod merge;
+mod neutral;
+pub mod prepare;
+mod project;
+mod publish;
+mod record;
+mod smoke;
+pub mod transaction;
+pub mod verify;
+mod work;
+
+pub use error::ReleaseError;
+pub use event::Event;
+pub use images::{PinnedImages, Puller};
+pub use lock::{LockError, ReleaseLock};
+pub use merge::Disagreement;
+pub use prepare::{Asked, Hashed, Versions};
+pub use project::{ContextDigests, ImageSource, Project, ProjectProblems};
+pub use record::RunFacts;
+pub use transaction::{Outcome, Workshop, execute};
+pub use work::BuildSettings;

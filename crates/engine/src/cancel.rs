@@ -1,0 +1,81 @@
+//! Stopping a build from outside.
+
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use launchway_sandbox::Killer;
+
+use crate::EngineError;
+
+/// Shared by everyone who may stop a build and everyone who works on it.
+#[derive(Clone, Default)]
+pub struct Cancellation(Arc<Inner>);
+
+#[derive(Default)]
+struct Inner {
+    cancelled: AtomicBool,
+    next: AtomicU64,
+    running: Mutex<Vec<(u64, Killer)>>,
+}
+
+impl Cancellation {
+    /// Stops: kills what runs now, and lets nothing new start.
+    pub fn cancel(&self) {
+        self.0.cancelled.store(true, Ordering::SeqCst);
+        for (_, handle) in self
+            .0
+            .running
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .iter()
+        {
+            handle.kill();
+        }
+    }
+
+    pub fn is_cancelled(&self) -> bool {
+        self.0.cancelled.load(Ordering::SeqCst)
+    }
+
+    pub(crate) fn check(&self) -> Result<(), EngineError> {
+        if self.is_cancelled() {
+            Err(EngineError::Cancelled)
+        } else {
+            Ok(())
+        }
+    }
+
+    /// Has a process killed on cancellation for as long as the guard lives.
+    pub(crate) fn guard(&self, handle: Killer) -> Guard {
+        let id = self.0.next.fetch_add(1, Ordering::SeqCst);
+        if self.is_cancelled() {
+            handle.kill();
+        }
+        self.0
+            .running
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .push((id, handle));
+        Guard {
+            of: self.clone(),
+            id,
+        }
+    }
+}
+
+pub(crate) struct Guard {
+    of: Cancellation,
+    id: u64,
+}
+
+impl Drop for Guard {
+    fn drop(&mut self) {
+        let mut running = self
+            .of
+            .0
+            .running
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        running.retain(|(id, _)| *id != self.id);
+    }
+}

@@ -1,0 +1,592 @@
+//! COPY, ADD and WORKDIR: putting files into a new layer.
+//!
+//! The new layer is a plain directory that is filled without mounting anything. Destinations are
+//! resolved in the merged view of the layers below and the new one, so symbolic links inside the
+//! image are followed inside the image. The rules for what lands where are BuildKit's (the copy
+//! package of tonistiigi/fsutil): they are checked against it by the differential tests.
+
+use std::collections::HashMap;
+use std::ffi::OsString;
+use std::fs;
+use std::io;
+use std::os::unix::ffi::OsStrExt as _;
+use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _, PermissionsExt as _};
+use std::path::{Component, Path, PathBuf};
+
+use launchway_dockerfile::IgnoreRules;
+use launchway_oci::{EntryKind, Stack, Tree, TreeEntry, resolve};
+use rustix::fs::{AtFlags, CWD, Mode, Timespec, Timestamps, XattrFlags};
+
+/// Who owns what is copied.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Ownership {
+    /// As in the source: files of another stage.
+    Keep,
+    /// One owner for all.
+    Set(u32, u32),
+}
+
+/// How files are copied.
+#[derive(Clone, Debug)]
+pub(crate) struct CopyOptions {
+    pub(crate) owner: Ownership,
+    /// Permission bits for everything copied, directories included.
+    pub(crate) mode: Option<u32>,
+    /// Paths below a copied directory that are left out.
+    pub(crate) excludes: Option<IgnoreRules>,
+}
+
+/// Why something cannot be put where it should go.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum CopyError {
+    #[error("/{0} is not a directory, so nothing can be put below it")]
+    NotADirectory(String),
+    #[error("/{0} is a directory and cannot be replaced by a file")]
+    IsADirectory(String),
+    #[error("{act} {path}")]
+    Io {
+        act: &'static str,
+        path: String,
+        source: io::Error,
+    },
+}
+
+type Result<T> = std::result::Result<T, CopyError>;
+
+fn failed<'a>(act: &'static str, path: &'a Path) -> impl FnOnce(io::Error) -> CopyError + 'a {
+    move |source| CopyError::Io {
+        act,
+        path: path.display().to_string(),
+        source,
+    }
+}
+
+/// A layer being filled.
+pub(crate) struct LayerBuilder {
+    upper: PathBuf,
+    /// The layers below and, on top, the new one.
+    view: Over,
+    /// (device, inode) of a source file with several names → where its first name was copied.
+    links: HashMap<(u64, u64), PathBuf>,
+}
+
+impl LayerBuilder {
+    /// Fills the directory `upper`, which is empty or holds an earlier part of the same layer.
+    pub(crate) fn new(upper: &Path, below: &Stack) -> Self {
+        Self {
+            upper: upper.to_owned(),
+            view: Over::new(upper, below.clone()),
+            links: HashMap::new(),
+        }
+    }
+
+    /// Makes a directory and its missing parents, all with this owner and mode.
+    pub(crate) fn make_directories(
+        &mut self,
+        path: &str,
+        owner: (u32, u32),
+        mode: u32,
+    ) -> Result<()> {
+        let path = self.resolve(path)?;
+        self.mkdir_all(&path, Some(owner), mode)
+    }
+
+    /// Copies one selected source (`COPY source destination`); `name` is the last part of the
+    /// source as selected, which a file takes inside a directory.
+    pub(crate) fn copy(
+        &mut self,
+        tree: &dyn Tree,
+        source: &Path,
+        name: &Path,
+        destination: &str,
+        options: &CopyOptions,
+    ) -> Result<()> {
+        self.links.clear();
+        let source_entry = self.source_entry(tree, source)?;
+        let parent_mode = options.mode.unwrap_or(0o755);
+        let owner = match options.owner {
+            Ownership::Keep => None,
+            Ownership::Set(uid, gid) => Some((uid, gid)),
+        };
+        // A destination that ends with a slash is a directory and comes to be as one.
+        if destination.ends_with('/') || destination.ends_with("/.") {
+            let directory = self.resolve(destination)?;
+            self.mkdir_all(&directory, owner, parent_mode)?;
+        }
+        let mut target = self.resolve(destination)?;
+        let existing = self.entry(&target)?;
+        let is_directory = |entry: &Option<TreeEntry>| {
+            entry
+                .as_ref()
+                .is_some_and(|entry| entry.kind == EntryKind::Dir)
+        };
+        let source_is_directory = source_entry.kind == EntryKind::Dir;
+        if !source_is_directory && (is_directory(&existing) || target.as_os_str().is_empty()) {
+            target.push(name.file_name().unwrap_or_default());
+        }
+        if source_is_directory && existing.is_none() {
+            self.mkdir_all(&target, owner, parent_mode)?;
+        } else if let Some(parent) = target.parent() {
+            let parent = parent.to_owned();
+            self.mkdir_all(&parent, owner, parent_mode)?;
+        }
+        self.copy_entry(
+            tree,
+            source,
+            Path::new(""),
+            &target,
+            &source_entry,
+            false,
+            options,
+        )
+    }
+
+    /// Writes a file from memory (a heredoc of COPY).
+    pub(crate) fn write_file(
+        &mut self,
+        name: &str,
+        content: &[u8],
+        destination: &str,
+        options: &CopyOptions,
+    ) -> Result<()> {
+        let owner = match options.owner {
+            Ownership::Keep => (0, 0),
+            Ownership::Set(uid, gid) => (uid, gid),
+        };
+        if destination.ends_with('/') {
+            let directory = self.resolve(destination)?;
+            self.mkdir_all(&directory, Some(owner), options.mode.unwrap_or(0o755))?;
+        }
+        let mut target = self.resolve(destination)?;
+        if self
+            .entry(&target)?
+            .is_some_and(|entry| entry.kind == EntryKind::Dir)
+        {
+            target.push(name);
+        }
+        if let Some(parent) = target.parent() {
+            let parent = parent.to_owned();
+            self.mkdir_all(&parent, Some(owner), options.mode.unwrap_or(0o755))?;
+        }
+        self.clear_for_file(&target)?;
+        let real = self.upper.join(&target);
+        fs::write(&real, content).map_err(failed("write", &target))?;
+        self.set_owner_and_mode(&target, owner, options.mode.unwrap_or(0o644), false)
+    }
+
+    fn resolve(&self, path: &str) -> Result<PathBuf> {
+        let relative = path.trim_start_matches('/');
+        resolve(&self.view, Path::new(relative), true).map_err(failed("resolve", Path::new(path)))
+    }
+
+    fn entry(&self, path: &Path) -> Result<Option<TreeEntry>> {
+        self.view.entry(path).map_err(failed("look up", path))
+    }
+
+    fn source_entry(&self, tree: &dyn Tree, path: &Path) -> Result<TreeEntry> {
+        tree.entry(path)
+            .and_then(|entry| entry.ok_or_else(|| io::ErrorKind::NotFound.into()))
+            .map_err(failed("look up", path))
+    }
+
+    /// Makes every missing directory of a resolved path. Directories that exist below are taken
+    /// over as they are; the finished layer leaves them out where nothing in them changed.
+    fn mkdir_all(&self, path: &Path, owner: Option<(u32, u32)>, mode: u32) -> Result<()> {
+        let mut so_far = PathBuf::new();
+        for component in path.components() {
+            let Component::Normal(name) = component else {
+                continue;
+            };
+            so_far.push(name);
+            match self.entry(&so_far)? {
+                Some(entry) if entry.kind == EntryKind::Dir => self.take_over(&so_far, &entry)?,
+                Some(_) => return Err(CopyError::NotADirectory(so_far.display().to_string())),
+                None => {
+                    fs::create_dir(self.upper.join(&so_far))
+                        .map_err(failed("make directory", &so_far))?;
+                    self.set_owner_and_mode(&so_far, owner.unwrap_or((0, 0)), mode, false)?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Puts a directory of the layers below into the new layer, unchanged.
+    fn take_over(&self, path: &Path, entry: &TreeEntry) -> Result<()> {
+        let real = self.upper.join(path);
+        match fs::create_dir(&real) {
+            Ok(()) => {}
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => return Ok(()),
+            Err(error) => return Err(failed("make directory", path)(error)),
+        }
+        let xattrs = self
+            .view
+            .below
+            .xattrs(path)
+            .map_err(failed("read attributes of", path))?;
+        self.set_owner_and_mode(path, (entry.uid, entry.gid), entry.mode, false)?;
+        set_xattrs(&real, &xattrs).map_err(failed("set attributes of", path))?;
+        set_mtime(&real, entry.mtime).map_err(failed("set the time of", path))
+    }
+
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "one recursive step; a struct would only rename them"
+    )]
+    fn copy_entry(
+        &mut self,
+        tree: &dyn Tree,
+        source: &Path,
+        relative: &Path,
+        target: &Path,
+        entry: &TreeEntry,
+        nested: bool,
+        options: &CopyOptions,
+    ) -> Result<()> {
+        let excluded = options
+            .excludes
+            .as_ref()
+            .filter(|_| !relative.as_os_str().is_empty())
+            .is_some_and(|rules| rules.is_excluded(&relative.to_string_lossy()));
+        let (uid, gid) = match options.owner {
+            Ownership::Keep => (entry.uid, entry.gid),
+            Ownership::Set(uid, gid) => (uid, gid),
+        };
+        if entry.kind == EntryKind::Dir {
+            let below_matters = options
+                .excludes
+                .as_ref()
+                .is_some_and(|rules| rules.may_reinclude_below(&relative.to_string_lossy()));
+            if excluded && !below_matters {
+                return Ok(());
+            }
+            let mut fresh = false;
+            if !excluded {
+                fresh = self.enter_directory(target)?;
+            }
+            for name in tree.children(source).map_err(failed("list", source))? {
+                let child = source.join(&name);
+                let child_entry = self.source_entry(tree, &child)?;
+                let child_target = target.join(&name);
+                if excluded {
+                    // Only what is taken in again below needs the directory.
+                    let again = options.excludes.as_ref().is_some_and(|rules| {
+                        !rules.is_excluded(&relative.join(&name).to_string_lossy())
+                    });
+                    if again && child_entry.kind != EntryKind::Dir {
+                        self.enter_directory(target)?;
+                    }
+                }
+                self.copy_entry(
+                    tree,
+                    &child,
+                    &relative.join(&name),
+                    &child_target,
+                    &child_entry,
+                    true,
+                    options,
+                )?;
+            }
+            // The outermost directory keeps what it was when it existed before.
+            if !excluded && (fresh || nested) {
+                self.finish(tree, source, target, entry, (uid, gid), options)?;
+            }
+            return Ok(());
+        }
+        if excluded {
+            return Ok(());
+        }
+        self.clear_for_file(target)?;
+        let real = self.upper.join(target);
+        match entry.kind {
+            EntryKind::File => {
+                if let Some(first) = entry.inode.and_then(|inode| self.links.get(&inode)) {
+                    return fs::hard_link(first, &real).map_err(failed("link", target));
+                }
+                let mut from = tree.open(source).map_err(failed("open", source))?;
+                let mut to = fs::File::create(&real).map_err(failed("create", target))?;
+                io::copy(&mut from, &mut to).map_err(failed("copy", target))?;
+                if let Some(inode) = entry.inode {
+                    self.links.insert(inode, real);
+                }
+            }
+            EntryKind::Symlink => {
+                let to = tree
+                    .read_link(source)
+                    .map_err(failed("read link", source))?;
+                std::os::unix::fs::symlink(to, &real).map_err(failed("create link", target))?;
+            }
+            EntryKind::Fifo
+            | EntryKind::Socket
+            | EntryKind::CharDevice
+            | EntryKind::BlockDevice => {
+                let kind = match entry.kind {
+                    EntryKind::Fifo => rustix::fs::FileType::Fifo,
+                    EntryKind::Socket => rustix::fs::FileType::Socket,
+                    EntryKind::CharDevice => rustix::fs::FileType::CharacterDevice,
+                    _ => rustix::fs::FileType::BlockDevice,
+                };
+                rustix::fs::mknodat(CWD, &real, kind, Mode::from_raw_mode(0o600), entry.rdev)
+                    .map_err(io::Error::from)
+                    .map_err(failed("make node", target))?;
+            }
+            EntryKind::Dir => unreachable!("directories were handled above"),
+        }
+        self.finish(tree, source, target, entry, (uid, gid), options)
+    }
+
+    /// Makes the target of a directory, or finds that it is one. Tells whether it is new.
+    fn enter_directory(&self, target: &Path) -> Result<bool> {
+        if target.as_os_str().is_empty() {
+            return Ok(false);
+        }
+        match self.entry(target)? {
+            Some(existing) if existing.kind == EntryKind::Dir => {
+                if let Some(parent) = target.parent() {
+                    self.mkdir_all(parent, None, 0o755)?;
+                }
+                self.take_over(target, &existing)?;
+                Ok(false)
+            }
+            Some(_) => Err(CopyError::NotADirectory(target.display().to_string())),
+            None => {
+                if let Some(parent) = target.parent() {
+                    self.mkdir_all(parent, None, 0o755)?;
+                }
+                fs::create_dir(self.upper.join(target))
+                    .map_err(failed("make directory", target))?;
+                Ok(true)
+            }
+        }
+    }
+
+    /// Makes room for something that is no directory.
+    fn clear_for_file(&self, target: &Path) -> Result<()> {
+        if self
+            .entry(target)?
+            .is_some_and(|entry| entry.kind == EntryKind::Dir)
+        {
+            return Err(CopyError::IsADirectory(target.display().to_string()));
+        }
+        match fs::remove_file(self.upper.join(target)) {
+            Ok(()) => Ok(()),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+            Err(error) => Err(failed("replace", target)(error)),
+        }
+    }
+
+    /// Owner, mode, extended attributes and time, in the order that keeps all of them: a change of
+    /// owner clears set-user-id bits and capabilities.
+    fn finish(
+        &self,
+        tree: &dyn Tree,
+        source: &Path,
+        target: &Path,
+        entry: &TreeEntry,
+        owner: (u32, u32),
+        options: &CopyOptions,
+    ) -> Result<()> {
+        let symlink = entry.kind == EntryKind::Symlink;
+        self.set_owner_and_mode(target, owner, options.mode.unwrap_or(entry.mode), symlink)?;
+        let real = self.upper.join(target);
+        let xattrs = tree
+            .xattrs(source)
+            .map_err(failed("read attributes of", source))?;
+        set_xattrs(&real, &xattrs).map_err(failed("set attributes of", target))?;
+        set_mtime(&real, entry.mtime).map_err(failed("set the time of", target))
+    }
+
+    fn set_owner_and_mode(
+        &self,
+        path: &Path,
+        (uid, gid): (u32, u32),
+        mode: u32,
+        symlink: bool,
+    ) -> Result<()> {
+        let real = self.upper.join(path);
+        std::os::unix::fs::lchown(&real, Some(uid), Some(gid))
+            .map_err(failed("set the owner of", path))?;
+        if !symlink {
+            fs::set_permissions(&real, fs::Permissions::from_mode(mode & 0o7777))
+                .map_err(failed("set the mode of", path))?;
+        }
+        Ok(())
+    }
+}
+
+fn set_xattrs(
+    path: &Path,
+    xattrs: &std::collections::BTreeMap<OsString, Vec<u8>>,
+) -> io::Result<()> {
+    for (name, value) in xattrs {
+        match rustix::fs::lsetxattr(path, name.as_bytes(), value, XattrFlags::empty()) {
+            Ok(()) => {}
+            // BuildKit goes on where the file system takes no such attribute; so do we.
+            Err(rustix::io::Errno::NOTSUP | rustix::io::Errno::PERM) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Ok(())
+}
+
+fn set_mtime(path: &Path, mtime: i64) -> io::Result<()> {
+    let time = Timespec {
+        tv_sec: mtime,
+        tv_nsec: 0,
+    };
+    let times = Timestamps {
+        last_access: time,
+        last_modification: time,
+    };
+    Ok(rustix::fs::utimensat(
+        CWD,
+        path,
+        &times,
+        AtFlags::SYMLINK_NOFOLLOW,
+    )?)
+}
+
+/// A plain directory laid over a stack, as a tree. The directory holds no removals.
+pub(crate) struct Over {
+    upper: PathBuf,
+    below: Stack,
+}
+
+impl Over {
+    pub(crate) fn new(upper: &Path, below: Stack) -> Self {
+        Self {
+            upper: upper.to_owned(),
+            below,
+        }
+    }
+
+    fn upper_metadata(&self, path: &Path) -> io::Result<Option<fs::Metadata>> {
+        match fs::symlink_metadata(self.upper.join(path)) {
+            Ok(metadata) => Ok(Some(metadata)),
+            Err(error)
+                if matches!(
+                    error.kind(),
+                    io::ErrorKind::NotFound | io::ErrorKind::NotADirectory
+                ) =>
+            {
+                Ok(None)
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Whether something in the upper directory that is no directory hides what lies below a path.
+    fn is_hidden(&self, path: &Path) -> io::Result<bool> {
+        for parent in path.ancestors().skip(1) {
+            if let Some(metadata) = self.upper_metadata(parent)? {
+                return Ok(!metadata.is_dir());
+            }
+        }
+        Ok(false)
+    }
+}
+
+impl Tree for Over {
+    fn entry(&self, path: &Path) -> io::Result<Option<TreeEntry>> {
+        match self.upper_metadata(path)? {
+            Some(metadata) if !path.as_os_str().is_empty() => Ok(Some(entry_of(&metadata))),
+            Some(metadata) => Ok(Some(
+                self.below
+                    .entry(path)?
+                    .unwrap_or_else(|| entry_of(&metadata)),
+            )),
+            None if self.is_hidden(path)? => Ok(None),
+            None => self.below.entry(path),
+        }
+    }
+
+    fn children(&self, path: &Path) -> io::Result<Vec<OsString>> {
+        let mut names = std::collections::BTreeSet::new();
+        if let Some(metadata) = self.upper_metadata(path)? {
+            if !metadata.is_dir() {
+                return Err(io::ErrorKind::NotADirectory.into());
+            }
+            for entry in fs::read_dir(self.upper.join(path))? {
+                names.insert(entry?.file_name());
+            }
+        }
+        let below = self.below.entry(path)?;
+        if below.is_some_and(|entry| entry.kind == EntryKind::Dir) && !self.is_hidden(path)? {
+            names.extend(self.below.children(path)?);
+        }
+        Ok(names.into_iter().collect())
+    }
+
+    fn open(&self, path: &Path) -> io::Result<fs::File> {
+        match self.upper_metadata(path)? {
+            Some(_) => fs::File::open(self.upper.join(path)),
+            None => self.below.open(path),
+        }
+    }
+
+    fn read_link(&self, path: &Path) -> io::Result<PathBuf> {
+        match self.upper_metadata(path)? {
+            Some(_) => fs::read_link(self.upper.join(path)),
+            None => self.below.read_link(path),
+        }
+    }
+
+    fn xattrs(&self, path: &Path) -> io::Result<std::collections::BTreeMap<OsString, Vec<u8>>> {
+        match self.upper_metadata(path)? {
+            Some(_) => read_xattrs(&self.upper.join(path)),
+            None => self.below.xattrs(path),
+        }
+    }
+}
+
+fn read_xattrs(path: &Path) -> io::Result<std::collections::BTreeMap<OsString, Vec<u8>>> {
+    use std::os::unix::ffi::OsStringExt as _;
+    let mut names = vec![0; 64 * 1024];
+    let length = match rustix::fs::llistxattr(path, &mut names[..]) {
+        Ok(length) => length,
+        Err(rustix::io::Errno::NOTSUP) => 0,
+        Err(error) => return Err(error.into()),
+    };
+    let mut all = std::collections::BTreeMap::new();
+    for name in names[..length]
+        .split(|byte| *byte == 0)
+        .filter(|name| !name.is_empty())
+    {
+        let mut value = vec![0; 64 * 1024];
+        let length = rustix::fs::lgetxattr(path, name, &mut value[..])?;
+        value.truncate(length);
+        all.insert(OsString::from_vec(name.to_vec()), value);
+    }
+    Ok(all)
+}
+
+/// What a plain directory holds under a path, as a tree entry.
+fn entry_of(metadata: &fs::Metadata) -> TreeEntry {
+    let kind = metadata.file_type();
+    let kind = if kind.is_dir() {
+        EntryKind::Dir
+    } else if kind.is_symlink() {
+        EntryKind::Symlink
+    } else if kind.is_fifo() {
+        EntryKind::Fifo
+    } else if kind.is_socket() {
+        EntryKind::Socket
+    } else if kind.is_char_device() {
+        EntryKind::CharDevice
+    } else if kind.is_block_device() {
+        EntryKind::BlockDevice
+    } else {
+        EntryKind::File
+    };
+    TreeEntry {
+        kind,
+        mode: metadata.mode() & 0o7777,
+        uid: metadata.uid(),
+        gid: metadata.gid(),
+        size: metadata.size(),
+        mtime: metadata.mtime(),
+        rdev: metadata.rdev(),
+        inode: (metadata.nlink() > 1 && kind != EntryKind::Dir)
+            .then(|| (metadata.dev(), metadata.ino())),
+    }
+}

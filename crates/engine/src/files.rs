@@ -1,0 +1,511 @@
+//! COPY, ADD and WORKDIR as steps: what is taken, the cache key, the new layer.
+
+use std::path::{Path, PathBuf};
+
+use launchway_context::{ContextError, Selected, digest, select};
+use launchway_diagnostics::{Diagnostic, Span, Spanned};
+use launchway_dockerfile::{Add, Copy, CopySource, Heredoc, IgnoreRules, expand_keep_quotes};
+use launchway_model::ContentHasher;
+use launchway_oci::{CommitOptions, Stack, Tree};
+
+use crate::archive;
+use crate::cache::step_key;
+use crate::copy::{CopyError, CopyOptions, LayerBuilder, Over, Ownership};
+use crate::native::{Build, StageState, StepDone};
+use crate::users::{Accounts, UserError};
+use crate::{EngineError, codes};
+
+/// COPY and ADD in one form.
+pub(crate) struct CopyStep<'a> {
+    word: &'static str,
+    sources: &'a [CopySource],
+    destination: &'a Spanned<String>,
+    from: Option<&'a Spanned<String>>,
+    chown: Option<&'a Spanned<String>>,
+    chmod: Option<&'a Spanned<String>>,
+    exclude: &'a [Spanned<String>],
+    unpack: bool,
+}
+
+impl<'a> CopyStep<'a> {
+    pub(crate) fn of_copy(copy: &'a Copy) -> Self {
+        Self {
+            word: "COPY",
+            sources: &copy.sources,
+            destination: &copy.destination,
+            from: copy.from.as_ref(),
+            chown: copy.chown.as_ref(),
+            chmod: copy.chmod.as_ref(),
+            exclude: &copy.exclude,
+            unpack: false,
+        }
+    }
+
+    pub(crate) fn of_add(add: &'a Add) -> Self {
+        Self {
+            word: "ADD",
+            sources: &add.sources,
+            destination: &add.destination,
+            from: None,
+            chown: add.chown.as_ref(),
+            chmod: add.chmod.as_ref(),
+            exclude: &add.exclude,
+            unpack: true,
+        }
+    }
+}
+
+/// One source with its variables filled in and its files found.
+enum Taken {
+    Files {
+        word: String,
+        selected: Vec<Selected>,
+        span: Span,
+    },
+    Text {
+        name: String,
+        content: String,
+    },
+}
+
+impl Build<'_> {
+    pub(crate) fn copy_step(
+        &self,
+        state: &StageState<'_>,
+        step: &CopyStep<'_>,
+        span: Span,
+    ) -> Result<StepDone, EngineError> {
+        let source_image;
+        let source_stack;
+        let tree: &(dyn Tree + Sync) = match step.from {
+            Some(from) => {
+                let base = state
+                    .resolved
+                    .from_sources
+                    .get(&from.value)
+                    .expect("the graph resolved every --from");
+                source_image = self.source_image(base, state.platform(), from.span)?;
+                source_stack = source_image.stack();
+                &source_stack
+            }
+            None => self.request.context,
+        };
+        let excludes: Vec<String> = step
+            .exclude
+            .iter()
+            .map(|pattern| pattern.value.clone())
+            .collect();
+        let mut taken = Vec::new();
+        for source in step.sources {
+            taken.push(match source {
+                CopySource::Path(path) => {
+                    let word = state.scope.expand(path)?;
+                    let selected = match step.from {
+                        Some(_) => select(tree, &word, &excludes),
+                        None => self.request.context.select(&word, &excludes),
+                    }
+                    .map_err(|error| missing(&error, path.span, step))?;
+                    Taken::Files {
+                        word,
+                        selected,
+                        span: path.span,
+                    }
+                }
+                CopySource::Heredoc(heredoc) => Taken::Text {
+                    name: heredoc.name.clone(),
+                    content: heredoc_text(heredoc, state)?,
+                },
+            });
+        }
+        let destination = self.destination(state, step.destination)?;
+        let below = state.stack();
+        let owner = match step.chown {
+            Some(spec) => {
+                let value = state.scope.expand(spec)?;
+                let (uid, gid) = Accounts::of(&below)
+                    .owner(&value)
+                    .map_err(|error| unknown_user(&error, spec.span))?;
+                Ownership::Set(uid, gid)
+            }
+            None if step.from.is_some() => Ownership::Keep,
+            None => Ownership::Set(0, 0),
+        };
+        let mode = step
+            .chmod
+            .map(|spec| mode(&state.scope.expand(spec)?, spec.span))
+            .transpose()?;
+        let options = CopyOptions {
+            owner,
+            mode,
+            excludes: (!excludes.is_empty()).then(|| IgnoreRules::parse(&excludes.join("\n"))),
+        };
+
+        let mut key = step_key("copy", &below.layers);
+        key.text("word", step.word)
+            .text("destination", &destination);
+        key.text("owner", &format!("{owner:?}"))
+            .text("mode", &format!("{mode:?}"));
+        key.list("exclude", &excludes);
+        for one in &taken {
+            hash_taken(&mut key, one, tree)?;
+        }
+        let key = key.finish();
+        let told = told(step, &taken, &destination);
+        if let Some(layer) = self.cached(&key) {
+            return Ok(StepDone {
+                layer,
+                told,
+                cached: true,
+            });
+        }
+        let working = self.engine.store.new_layer_on(&below)?;
+        let mut builder = LayerBuilder::new(working.upper(), &below);
+        for one in &taken {
+            self.place(&mut builder, tree, one, &destination, &options, step, span)?;
+        }
+        self.commit(working, &below, &key, state, told)
+    }
+
+    #[expect(clippy::too_many_arguments, reason = "one arm of copy_step")]
+    fn place(
+        &self,
+        builder: &mut LayerBuilder,
+        tree: &dyn Tree,
+        taken: &Taken,
+        destination: &str,
+        options: &CopyOptions,
+        step: &CopyStep<'_>,
+        span: Span,
+    ) -> Result<(), EngineError> {
+        match taken {
+            Taken::Text { name, content } => builder
+                .write_file(name, content.as_bytes(), destination, options)
+                .map_err(|error| cannot_place(error, span)),
+            Taken::Files {
+                selected, span: at, ..
+            } => {
+                for one in selected {
+                    if step.unpack
+                        && archive::is_archive(tree, &one.path)
+                            .map_err(EngineError::io("read a source of ADD"))?
+                    {
+                        let unpacked = self.engine.store.new_layer()?;
+                        archive::unpack(tree, &one.path, unpacked.upper())
+                            .map_err(|error| bad_archive(&error, *at))?;
+                        let content = Over::new(unpacked.upper(), Stack::default());
+                        let keep = CopyOptions {
+                            owner: if step.chown.is_some() {
+                                options.owner
+                            } else {
+                                Ownership::Keep
+                            },
+                            ..options.clone()
+                        };
+                        let directory = format!("{}/", destination.trim_end_matches('/'));
+                        builder
+                            .copy(&content, Path::new(""), Path::new(""), &directory, &keep)
+                            .map_err(|error| cannot_place(error, *at))?;
+                        continue;
+                    }
+                    builder
+                        .copy(tree, &one.path, &one.matched, destination, options)
+                        .map_err(|error| cannot_place(error, *at))?;
+                }
+                Ok(())
+            }
+        }
+    }
+
+    pub(crate) fn workdir_step(
+        &self,
+        state: &mut StageState<'_>,
+        path: &Spanned<String>,
+    ) -> Result<StepDone, EngineError> {
+        let word = state.scope.expand(path)?;
+        let current = state
+            .image
+            .config
+            .config
+            .working_dir
+            .clone()
+            .unwrap_or_default();
+        let workdir = absolute(&current, &word);
+        state.image.config.config.working_dir = Some(workdir.clone());
+        let told = format!("WORKDIR {workdir}");
+        let below = state.stack();
+        let user = state.image.config.config.user.clone().unwrap_or_default();
+        let owner = if user.is_empty() {
+            (0, 0)
+        } else {
+            Accounts::of(&below)
+                .owner(&user)
+                .map_err(|error| unknown_user(&error, path.span))?
+        };
+        let mut key = step_key("workdir", &below.layers);
+        key.text("path", &workdir)
+            .text("owner", &format!("{owner:?}"));
+        let key = key.finish();
+        if let Some(layer) = self.cached(&key) {
+            return Ok(StepDone {
+                layer,
+                told,
+                cached: true,
+            });
+        }
+        let working = self.engine.store.new_layer_on(&below)?;
+        if workdir != "/" {
+            LayerBuilder::new(working.upper(), &below)
+                .make_directories(&workdir, owner, 0o755)
+                .map_err(|error| cannot_place(error, path.span))?;
+        }
+        self.commit(working, &below, &key, state, told)
+    }
+
+    pub(crate) fn cached(&self, key: &launchway_model::InputHash) -> Option<launchway_oci::Layer> {
+        if self.request.options.no_cache {
+            return None;
+        }
+        self.cache.get(key, &self.engine.store)
+    }
+
+    pub(crate) fn commit(
+        &self,
+        working: launchway_oci::WorkingLayer,
+        below: &Stack,
+        key: &launchway_model::InputHash,
+        state: &StageState<'_>,
+        told: String,
+    ) -> Result<StepDone, EngineError> {
+        let options = CommitOptions {
+            clamp_mtime: self.request.options.epoch,
+            compress: state.compress,
+            ignore: Vec::new(),
+        };
+        let layer = self.engine.store.commit_layer(working, below, &options)?;
+        self.cache
+            .put(key, &layer)
+            .map_err(EngineError::io("write the step cache"))?;
+        Ok(StepDone {
+            layer,
+            told,
+            cached: false,
+        })
+    }
+
+    fn destination(
+        &self,
+        state: &StageState<'_>,
+        word: &Spanned<String>,
+    ) -> Result<String, EngineError> {
+        let text = state.scope.expand(word)?;
+        let workdir = state
+            .image
+            .config
+            .config
+            .working_dir
+            .clone()
+            .unwrap_or_default();
+        let mut path = absolute(&workdir, &text);
+        // The slash at the end says that the destination is a directory; cleaning must not lose it.
+        if (text.ends_with('/') || text.ends_with("/.") || text == "." || text.is_empty())
+            && !path.ends_with('/')
+        {
+            path.push('/');
+        }
+        Ok(path)
+    }
+}
+
+/// A path made absolute from a working directory, `.` and `..` resolved by name.
+pub(crate) fn absolute(workdir: &str, path: &str) -> String {
+    let joined = if path.starts_with('/') {
+        path.to_owned()
+    } else {
+        format!("{workdir}/{path}")
+    };
+    let mut parts: Vec<&str> = Vec::new();
+    for part in joined.split('/') {
+        match part {
+            "" | "." => {}
+            ".." => {
+                parts.pop();
+            }
+            other => parts.push(other),
+        }
+    }
+    format!("/{}", parts.join("/"))
+}
+
+fn heredoc_text(heredoc: &Heredoc, state: &StageState<'_>) -> Result<String, EngineError> {
+    let text = heredoc.text();
+    if !heredoc.expand {
+        return Ok(text.into_owned());
+    }
+    expand_keep_quotes(&text, '\\', &state.scope.lookup()).map_err(|error| {
+        let message = format!("cannot expand the heredoc `{}`", heredoc.name);
+        EngineError::at(codes::BAD_WORD, heredoc.span, message, error.to_string()).into()
+    })
+}
+
+fn hash_taken(
+    key: &mut ContentHasher,
+    taken: &Taken,
+    tree: &(dyn Tree + Sync),
+) -> Result<(), EngineError> {
+    match taken {
+        Taken::Text { name, content } => {
+            key.text("heredoc", name).text("content", content);
+        }
+        Taken::Files { selected, .. } => {
+            for one in selected {
+                key.text("source", &one.matched.to_string_lossy());
+                let content =
+                    digest(tree, std::slice::from_ref(one)).map_err(|error| unreadable(&error))?;
+                key.field("content", content.hash.as_bytes());
+            }
+        }
+    }
+    Ok(())
+}
+
+fn told(step: &CopyStep<'_>, taken: &[Taken], destination: &str) -> String {
+    let mut text = step.word.to_owned();
+    for (flag, value) in [
+        ("--from", step.from),
+        ("--chown", step.chown),
+        ("--chmod", step.chmod),
+    ] {
+        if let Some(value) = value {
+            text.push_str(&format!(" {flag}={}", value.value));
+        }
+    }
+    for one in taken {
+        match one {
+            Taken::Files { word, .. } => text.push_str(&format!(" {word}")),
+            Taken::Text { name, .. } => text.push_str(&format!(" <<{name}")),
+        }
+    }
+    format!("{text} {destination}")
+}
+
+/// An octal mode; symbolic ones are refused for now.
+fn mode(text: &str, span: Span) -> Result<u32, EngineError> {
+    match u32::from_str_radix(text, 8) {
+        Ok(mode) if mode <= 0o7777 => Ok(mode),
+        _ => Err(EngineError::at(
+            codes::BAD_WORD,
+            span,
+            format!("`{text}` is not an octal mode"),
+            "from 0 to 7777, as in 0755; symbolic modes are not supported yet",
+        )
+        .into()),
+    }
+}
+
+fn missing(error: &ContextError, span: Span, step: &CopyStep<'_>) -> EngineError {
+    let place = match step.from {
+        Some(from) => format!("in `{}`", from.value),
+        None => "in the build context".to_owned(),
+    };
+    let diagnostic = match error {
+        ContextError::Missing { pattern, closest } => {
+            let diagnostic =
+                Diagnostic::error(codes::SOURCE_MISSING, format!("`{pattern}` is not {place}"))
+                    .at(span, "no such file or directory");
+            match closest {
+                Some(near) => diagnostic.help(format!("did you mean `{near}`?")),
+                None if step.from.is_none() => {
+                    diagnostic.help("check the path, and that .dockerignore does not exclude it")
+                }
+                None => diagnostic,
+            }
+        }
+        ContextError::Excluded { pattern } => Diagnostic::error(
+            codes::SOURCE_MISSING,
+            format!("`{pattern}` is left out of the build context"),
+        )
+        .at(span, "an ignore rule excludes it")
+        .help("add an exception to .dockerignore (`!path`), or copy something else"),
+        ContextError::LinkLeaves { path, target } => Diagnostic::error(
+            codes::SOURCE_ESCAPES,
+            format!("`{}` leads out of the build context", path.display()),
+        )
+        .at(
+            span,
+            format!("this symbolic link points to {}", target.display()),
+        )
+        .help("copy the file into the context; nothing outside it can be read by a build"),
+        other => {
+            let mut diagnostic = Diagnostic::error(
+                codes::SOURCE_MISSING,
+                format!("cannot read a source {place}"),
+            )
+            .at(span, other.to_string());
+            if let Some(cause) = std::error::Error::source(other) {
+                diagnostic = diagnostic.note(cause.to_string());
+            }
+            diagnostic
+        }
+    };
+    diagnostic.into()
+}
+
+/// Files that were selected and then could not be read.
+pub(crate) fn unreadable(error: &ContextError) -> EngineError {
+    let cause = std::error::Error::source(error).map(ToString::to_string);
+    EngineError::io(error.to_string())(std::io::Error::other(
+        cause.unwrap_or_else(|| error.to_string()),
+    ))
+}
+
+pub(crate) fn cannot_place(error: CopyError, span: Span) -> EngineError {
+    let mut diagnostic =
+        Diagnostic::error(codes::CANNOT_PLACE, error.to_string()).at(span, "while doing this");
+    if let Some(cause) = std::error::Error::source(&error) {
+        diagnostic = diagnostic.note(cause.to_string());
+    }
+    diagnostic.into()
+}
+
+pub(crate) fn unknown_user(error: &UserError, span: Span) -> EngineError {
+    Diagnostic::error(codes::UNKNOWN_USER, error.to_string())
+        .at(span, "named here")
+        .help("create it in an earlier RUN (useradd, groupadd), or use numbers")
+        .into()
+}
+
+fn bad_archive(error: &archive::ArchiveError, span: Span) -> EngineError {
+    let mut diagnostic = Diagnostic::error(codes::BAD_ARCHIVE, "cannot unpack the archive")
+        .at(span, "given here")
+        .note(error.to_string());
+    let mut cause = std::error::Error::source(error);
+    while let Some(next) = cause {
+        diagnostic = diagnostic.note(next.to_string());
+        cause = next.source();
+    }
+    diagnostic.into()
+}
+
+/// A directory of the image as a path below the root of its trees.
+pub(crate) fn below_root(path: &str) -> PathBuf {
+    PathBuf::from(path.trim_start_matches('/'))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::absolute;
+
+    #[test]
+    fn paths_are_made_absolute_by_name() {
+        for (workdir, path, want) in [
+            ("/", "a", "/a"),
+            ("", "a/", "/a"),
+            ("/w", "/a/./b/../c", "/a/c"),
+            ("/w/x", "../y", "/w/y"),
+            ("/w", "../../..", "/"),
+            ("/w", ".", "/w"),
+        ] {
+            assert_eq!(absolute(workdir, path), want, "{workdir} {path}");
+        }
+    }
+}

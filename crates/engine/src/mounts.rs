@@ -1,0 +1,466 @@
+//! The mounts of a RUN step: caches, binds, secrets, temporary file systems.
+
+use std::collections::BTreeMap;
+use std::fs::{self, File, Permissions};
+use std::io;
+use std::os::unix::fs::{PermissionsExt as _, chown};
+use std::path::{Path, PathBuf};
+
+use launchway_context::digest;
+use launchway_diagnostics::{Diagnostic, Span};
+use launchway_dockerfile::{CacheSharing, Run, RunMount, StageBase, expand};
+use launchway_model::ContentHasher;
+use launchway_oci::{EntryKind, Stack, Tree, WorkingLayer};
+use launchway_sandbox::MountSpec;
+use rustix::fs::FlockOperation;
+
+use crate::copy::{CopyOptions, LayerBuilder, Over, Ownership};
+use crate::files::{absolute, below_root, unreadable};
+use crate::native::{Build, StageState};
+use crate::{EngineError, codes};
+
+/// The mounts of one step; dropping it lets locks go and removes what was made for the step.
+pub(crate) struct PreparedMounts {
+    mounts: Vec<(RunMount, Span)>,
+    workdir: String,
+    /// What identifies the content of each bind and cache source, for the cache key.
+    contents: Vec<Option<launchway_model::InputHash>>,
+    specs: Vec<MountSpec>,
+    variables: BTreeMap<String, String>,
+    secrets: Option<SecretDirectory>,
+    _copies: Vec<WorkingLayer>,
+    _locks: Vec<File>,
+}
+
+impl PreparedMounts {
+    /// Fills in variables, and looks at the files that binds bring in.
+    pub(crate) fn resolve(
+        build: &Build<'_>,
+        state: &StageState<'_>,
+        run: &Run,
+    ) -> Result<Self, EngineError> {
+        let scope = &state.scope;
+        let mut mounts = Vec::new();
+        let mut contents = Vec::new();
+        for flag in &run.mounts {
+            let mount = flag.resolve(&|word| expand(word, scope.escape, &scope.lookup()))?;
+            contents.push(match &mount {
+                RunMount::Bind { source, from, .. } => Some(source_digest(
+                    build,
+                    state,
+                    from.as_deref(),
+                    source.as_deref(),
+                    flag.span,
+                )?),
+                RunMount::Cache {
+                    from: Some(from),
+                    source,
+                    ..
+                } => Some(source_digest(
+                    build,
+                    state,
+                    Some(from),
+                    source.as_deref(),
+                    flag.span,
+                )?),
+                RunMount::Cache { .. } | RunMount::Secret { .. } | RunMount::Tmpfs { .. } => None,
+            });
+            mounts.push((mount, flag.span));
+        }
+        Ok(Self {
+            mounts,
+            workdir: state
+                .image
+                .config
+                .config
+                .working_dir
+                .clone()
+                .unwrap_or_default(),
+            contents,
+            specs: Vec::new(),
+            variables: BTreeMap::new(),
+            secrets: None,
+            _copies: Vec::new(),
+            _locks: Vec::new(),
+        })
+    }
+
+    /// What of the mounts decides the step's result. Of a secret that is its id, never its value.
+    pub(crate) fn hash(&self, key: &mut ContentHasher) {
+        for ((mount, _), content) in self.mounts.iter().zip(&self.contents) {
+            key.text("mount", &format!("{mount:?}"));
+            if let Some(content) = content {
+                key.field("content", content.as_bytes());
+            }
+        }
+    }
+
+    /// Makes everything ready. Waits for a locked cache that another step holds.
+    pub(crate) fn open(
+        &mut self,
+        build: &Build<'_>,
+        state: &StageState<'_>,
+    ) -> Result<(), EngineError> {
+        for (mount, span) in std::mem::take(&mut self.mounts) {
+            match &mount {
+                RunMount::Tmpfs { target, size } => self.specs.push(MountSpec::Tmpfs {
+                    target: self.target(target),
+                    size: *size,
+                    mode: 0o1777,
+                }),
+                RunMount::Cache { .. } => self.open_cache(build, state, &mount, span)?,
+                RunMount::Bind {
+                    target,
+                    source,
+                    from,
+                    readwrite,
+                } => {
+                    let (copy, path) =
+                        materialise(build, state, from.as_deref(), source.as_deref(), span)?;
+                    self.specs.push(MountSpec::Bind {
+                        source: path,
+                        target: self.target(target),
+                        read_only: !readwrite,
+                    });
+                    self._copies.push(copy);
+                }
+                RunMount::Secret { .. } => self.open_secret(build, &mount, span)?,
+            }
+            self.mounts.push((mount, span));
+        }
+        Ok(())
+    }
+
+    pub(crate) fn specs(&self) -> Vec<MountSpec> {
+        self.specs.clone()
+    }
+
+    /// Secrets that were asked for as variables.
+    pub(crate) fn variables(&self) -> BTreeMap<String, String> {
+        self.variables.clone()
+    }
+
+    /// A script of a heredoc, as a file that exists for the time of the step.
+    pub(crate) fn script(&mut self, name: &str, content: &str) -> Result<MountSpec, EngineError> {
+        let directory = self.secret_directory()?;
+        let source = directory
+            .file("script", content.as_bytes(), 0o755, (0, 0))
+            .map_err(EngineError::io("write the script of a step"))?;
+        Ok(MountSpec::Bind {
+            source,
+            target: Path::new("/dev/pipes").join(name),
+            read_only: true,
+        })
+    }
+
+    fn target(&self, target: &str) -> PathBuf {
+        absolute(&self.workdir, target).into()
+    }
+
+    fn secret_directory(&mut self) -> Result<&mut SecretDirectory, EngineError> {
+        if self.secrets.is_none() {
+            self.secrets = Some(
+                SecretDirectory::create().map_err(EngineError::io("create a place for secrets"))?,
+            );
+        }
+        Ok(self.secrets.as_mut().expect("it was created above"))
+    }
+
+    fn open_secret(
+        &mut self,
+        build: &Build<'_>,
+        mount: &RunMount,
+        span: Span,
+    ) -> Result<(), EngineError> {
+        let RunMount::Secret {
+            id,
+            target,
+            env,
+            required,
+            mode,
+            uid,
+            gid,
+        } = mount
+        else {
+            return Ok(());
+        };
+        let Some(value) = build.request.secrets.get(id) else {
+            if *required {
+                return Err(Diagnostic::error(codes::SECRET_MISSING, format!("the secret `{id}` was not given"))
+                    .at(span, "required here")
+                    .help(format!("give it with --secret id={id},src=FILE or under [[build.secrets]] in launchway.toml"))
+                    .into());
+            }
+            return Ok(());
+        };
+        if let Some(name) = env {
+            let text = String::from_utf8_lossy(value).into_owned();
+            self.variables.insert(name.clone(), text);
+        }
+        if let Some(target) = target {
+            let target = self.target(target);
+            let owner = (uid.unwrap_or(0), gid.unwrap_or(0));
+            let directory = self.secret_directory()?;
+            let source = directory
+                .file("secret", value, mode.unwrap_or(0o400), owner)
+                .map_err(EngineError::io("write a secret"))?;
+            self.specs.push(MountSpec::Bind {
+                source,
+                target,
+                read_only: true,
+            });
+        }
+        Ok(())
+    }
+
+    fn open_cache(
+        &mut self,
+        build: &Build<'_>,
+        state: &StageState<'_>,
+        mount: &RunMount,
+        span: Span,
+    ) -> Result<(), EngineError> {
+        let RunMount::Cache {
+            id,
+            target,
+            sharing,
+            from,
+            source,
+            mode,
+            uid,
+            gid,
+            readonly,
+        } = mount
+        else {
+            return Ok(());
+        };
+        let mut name = ContentHasher::new("launchway/cache-mount/1");
+        name.text("id", id);
+        let root = build
+            .engine
+            .state
+            .join("cache-mounts")
+            .join(name.finish().to_string());
+        fs::create_dir_all(&root).map_err(EngineError::io("create a cache mount"))?;
+        let (slot, lock) = take_slot(&root, *sharing)
+            .map_err(EngineError::io(format!("lock the cache mount `{id}`")))?;
+        self._locks.extend(lock);
+        let directory = root.join(slot);
+        if !directory.exists() {
+            let fresh = root.join(format!("new-{}", std::process::id()));
+            let _ = fs::remove_dir_all(&fresh);
+            fs::create_dir(&fresh).map_err(EngineError::io("create a cache mount"))?;
+            if from.is_some() {
+                let (copy, path) =
+                    materialise(build, state, from.as_deref(), source.as_deref(), span)?;
+                let seed = Over::new(&path, Stack::default());
+                LayerBuilder::new(&fresh, &Stack::default())
+                    .copy(&seed, Path::new(""), Path::new(""), "/", &keep_all())
+                    .map_err(|error| crate::files::cannot_place(error, span))?;
+                drop(copy);
+            }
+            fs::set_permissions(&fresh, Permissions::from_mode(mode.unwrap_or(0o755)))
+                .map_err(EngineError::io("set up a cache mount"))?;
+            chown(&fresh, Some(uid.unwrap_or(0)), Some(gid.unwrap_or(0)))
+                .map_err(EngineError::io("set up a cache mount"))?;
+            match fs::rename(&fresh, &directory) {
+                Ok(()) => {}
+                // Another step of a shared cache was faster.
+                Err(_) if directory.exists() => {
+                    let _ = fs::remove_dir_all(&fresh);
+                }
+                Err(error) => return Err(EngineError::io("set up a cache mount")(error)),
+            }
+        }
+        self.specs.push(MountSpec::Bind {
+            source: directory,
+            target: self.target(target),
+            read_only: *readonly,
+        });
+        Ok(())
+    }
+}
+
+/// Picks the directory of a cache mount, and the lock that goes with it.
+fn take_slot(root: &Path, sharing: CacheSharing) -> io::Result<(String, Option<File>)> {
+    let lock_file = |slot: &str| File::create(root.join(format!("{slot}.lock")));
+    match sharing {
+        CacheSharing::Shared => Ok(("0".to_owned(), None)),
+        CacheSharing::Locked => {
+            let file = lock_file("0")?;
+            rustix::fs::flock(&file, FlockOperation::LockExclusive)?;
+            Ok(("0".to_owned(), Some(file)))
+        }
+        CacheSharing::Private => {
+            for number in 0.. {
+                let slot = number.to_string();
+                let file = lock_file(&slot)?;
+                if rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive).is_ok() {
+                    return Ok((slot, Some(file)));
+                }
+            }
+            unreachable!("the numbers do not end")
+        }
+    }
+}
+
+fn source_tree_of<'t>(
+    build: &'t Build<'_>,
+    state: &StageState<'_>,
+    from: Option<&str>,
+    span: Span,
+    held: &'t mut Stack,
+) -> Result<(&'t dyn Tree, bool), EngineError> {
+    match from {
+        None => Ok((build.request.context, true)),
+        Some(from) => {
+            let base: &StageBase = state.resolved.from_sources.get(from).ok_or_else(|| {
+                let message = format!("`{from}` is no stage, context or image");
+                EngineError::from(EngineError::at(
+                    codes::BAD_MOUNT,
+                    span,
+                    message,
+                    "named here",
+                ))
+            })?;
+            *held = build.source_image(base, state.platform(), span)?.stack();
+            Ok((held, false))
+        }
+    }
+}
+
+fn source_digest(
+    build: &Build<'_>,
+    state: &StageState<'_>,
+    from: Option<&str>,
+    source: Option<&str>,
+    span: Span,
+) -> Result<launchway_model::InputHash, EngineError> {
+    if from.is_some() {
+        // A whole stage is known by its layers; reading all of its files again would be waste.
+        let mut held = Stack::default();
+        source_tree_of(build, state, from, span, &mut held)?;
+        let mut hasher = crate::cache::step_key("mount source", &held.layers);
+        hasher.text("path", source.unwrap_or("/"));
+        return Ok(hasher.finish());
+    }
+    let context = build.request.context;
+    let selected = context
+        .select(source.unwrap_or("/"), &[])
+        .map_err(|error| bad_source(&error.to_string(), span))?;
+    Ok(digest(context, &selected)
+        .map_err(|error| unreadable(&error))?
+        .hash)
+}
+
+/// A copy of what a bind mount brings in, so that the step can neither change the original nor see
+/// what the ignore rules leave out.
+fn materialise(
+    build: &Build<'_>,
+    state: &StageState<'_>,
+    from: Option<&str>,
+    source: Option<&str>,
+    span: Span,
+) -> Result<(WorkingLayer, PathBuf), EngineError> {
+    let mut held = Stack::default();
+    let (tree, is_context) = source_tree_of(build, state, from, span, &mut held)?;
+    let path = launchway_oci::resolve(
+        tree,
+        &below_root(&absolute("/", source.unwrap_or("/"))),
+        true,
+    )
+    .map_err(|error| bad_source(&error.to_string(), span))?;
+    let entry = if path.as_os_str().is_empty() {
+        None
+    } else {
+        let found = tree
+            .entry(&path)
+            .map_err(EngineError::io("look up the source of a mount"))?;
+        Some(found.ok_or_else(|| bad_source("no such file or directory", span))?)
+    };
+    let copy = build.engine.store.new_layer()?;
+    let options = if is_context {
+        CopyOptions {
+            owner: Ownership::Set(0, 0),
+            ..keep_all()
+        }
+    } else {
+        keep_all()
+    };
+    let mut builder = LayerBuilder::new(copy.upper(), &Stack::default());
+    let is_file = entry.is_some_and(|entry| entry.kind != EntryKind::Dir);
+    let to = if is_file { "/file" } else { "/" };
+    builder
+        .copy(tree, &path, &path, to, &options)
+        .map_err(|error| crate::files::cannot_place(error, span))?;
+    let at = if is_file {
+        copy.upper().join("file")
+    } else {
+        copy.upper().to_owned()
+    };
+    Ok((copy, at))
+}
+
+fn keep_all() -> CopyOptions {
+    CopyOptions {
+        owner: Ownership::Keep,
+        mode: None,
+        excludes: None,
+    }
+}
+
+fn bad_source(why: &str, span: Span) -> EngineError {
+    Diagnostic::error(codes::BAD_MOUNT, "the source of a mount cannot be used")
+        .at(span, why.to_owned())
+        .into()
+}
+
+/// A directory in memory that only we can enter, for files that must not reach a disk.
+struct SecretDirectory {
+    path: PathBuf,
+    count: u32,
+}
+
+impl SecretDirectory {
+    fn create() -> io::Result<Self> {
+        let memory = Path::new("/dev/shm");
+        let parent = if memory.is_dir() {
+            memory.to_owned()
+        } else {
+            std::env::temp_dir()
+        };
+        for attempt in 0..1000 {
+            let path = parent.join(format!("launchway-{}-{attempt}", std::process::id()));
+            match fs::create_dir(&path) {
+                Ok(()) => {
+                    fs::set_permissions(&path, Permissions::from_mode(0o700))?;
+                    return Ok(Self { path, count: 0 });
+                }
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Err(io::ErrorKind::AlreadyExists.into())
+    }
+
+    fn file(
+        &mut self,
+        kind: &str,
+        content: &[u8],
+        mode: u32,
+        (uid, gid): (u32, u32),
+    ) -> io::Result<PathBuf> {
+        self.count += 1;
+        let path = self.path.join(format!("{kind}-{}", self.count));
+        fs::write(&path, content)?;
+        chown(&path, Some(uid), Some(gid))?;
+        fs::set_permissions(&path, Permissions::from_mode(mode))?;
+        Ok(path)
+    }
+}
+
+impl Drop for SecretDirectory {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.path);
+    }
+}

@@ -1,0 +1,417 @@
+//! Building a stage graph, stage by stage.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use launchway_context::Context;
+use launchway_diagnostics::{Diagnostic, SourceMap, Span};
+use launchway_dockerfile::{
+    Dockerfile, Instruction, InstructionKind, ResolvedStage, RunNetwork, StageBase, StageGraph,
+    parse_onbuild,
+};
+use launchway_model::Platform;
+use launchway_oci::{Compression, Layer, Stack, Store, spec};
+use launchway_sandbox::Sandbox;
+
+use crate::cache::StepCache;
+use crate::configure::{SetHere, configure, env_pairs, set_env};
+use crate::scope::{PROXY_ARGS, Scope};
+use crate::{Cancellation, EngineError, Event, HostCa, Image, Images, Step, codes};
+
+/// The search path of an image that sets none.
+pub(crate) const DEFAULT_PATH: &str =
+    "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+
+/// Secrets by their id.
+pub type Secrets = BTreeMap<String, Vec<u8>>;
+
+/// The embedded builder over one store.
+#[derive(Clone)]
+pub struct NativeEngine {
+    pub(crate) store: Store,
+    pub(crate) sandbox: Sandbox,
+    /// Step cache and cache mounts live here.
+    pub(crate) state: PathBuf,
+}
+
+/// One build of one target for one platform.
+pub struct BuildRequest<'a> {
+    pub file: &'a Dockerfile,
+    pub graph: &'a StageGraph,
+    pub context: &'a Context,
+    pub build_args: &'a BTreeMap<String, String>,
+    /// Images that stand for names in FROM and `--from`.
+    pub named: &'a BTreeMap<String, Image>,
+    pub images: &'a dyn Images,
+    pub secrets: &'a Secrets,
+    pub options: &'a BuildOptions,
+}
+
+/// How to build, apart from what.
+#[derive(Clone, Debug)]
+pub struct BuildOptions {
+    pub host_ca: Option<HostCa>,
+    /// Seconds since 1970: file times later than this become this (`SOURCE_DATE_EPOCH`).
+    pub epoch: Option<i64>,
+    /// The creation time that the image states, RFC 3339.
+    pub created: Option<String>,
+    pub no_cache: bool,
+    /// What `RUN --network=default` means.
+    pub network: launchway_sandbox::Network,
+    /// How long one RUN step may take.
+    pub timeout: Option<Duration>,
+    /// Layers of the target are compressed as they are made.
+    pub compress: Option<Compression>,
+    pub labels: BTreeMap<String, String>,
+}
+
+impl NativeEngine {
+    /// An engine whose cache lives below `state`.
+    pub fn open(store: Store, sandbox: Sandbox, state: &Path) -> Result<Self, EngineError> {
+        std::fs::create_dir_all(state)
+            .map_err(EngineError::io(format!("create {}", state.display())))?;
+        Ok(Self {
+            store,
+            sandbox,
+            state: state.to_owned(),
+        })
+    }
+
+    pub fn store(&self) -> &Store {
+        &self.store
+    }
+
+    /// Builds the target of the graph. Blocks until done, failed or cancelled.
+    pub fn build(
+        &self,
+        request: &BuildRequest<'_>,
+        cancellation: &Cancellation,
+        events: &(dyn Fn(Event) + Sync),
+    ) -> Result<Image, EngineError> {
+        let cache = StepCache::open(&self.state).map_err(EngineError::io("open the step cache"))?;
+        let mut build = Build {
+            engine: self,
+            request,
+            cancellation,
+            events,
+            cache,
+            done: HashMap::new(),
+            exported: exported_stages(request.graph),
+        };
+        for resolved in &request.graph.stages {
+            let result = build.stage(resolved)?;
+            build.done.insert(resolved.index, result);
+        }
+        let target = request.graph.stages.last().map(|stage| stage.index);
+        let result = target.and_then(|index| build.done.remove(&index));
+        let mut image = result.expect("a graph holds its target").image;
+        if !request.options.labels.is_empty() {
+            image
+                .config
+                .config
+                .labels
+                .get_or_insert_default()
+                .extend(request.options.labels.clone());
+        }
+        image.config.created.clone_from(&request.options.created);
+        Ok(image)
+    }
+}
+
+/// The stages whose layers become layers of the result.
+fn exported_stages(graph: &StageGraph) -> BTreeSet<usize> {
+    let mut exported = BTreeSet::new();
+    let mut next = graph.stages.last();
+    while let Some(stage) = next {
+        exported.insert(stage.index);
+        next = match &stage.base {
+            StageBase::Stage(index) => graph.stages.iter().find(|other| other.index == *index),
+            StageBase::Scratch | StageBase::Named(_) | StageBase::External(_) => None,
+        };
+    }
+    exported
+}
+
+/// A build under way.
+pub(crate) struct Build<'a> {
+    pub(crate) engine: &'a NativeEngine,
+    pub(crate) request: &'a BuildRequest<'a>,
+    pub(crate) cancellation: &'a Cancellation,
+    pub(crate) events: &'a (dyn Fn(Event) + Sync),
+    pub(crate) cache: StepCache,
+    done: HashMap<usize, StageResult>,
+    exported: BTreeSet<usize>,
+}
+
+struct StageResult {
+    image: Image,
+    scope: Scope,
+}
+
+/// A stage under way.
+pub(crate) struct StageState<'a> {
+    pub(crate) resolved: &'a ResolvedStage,
+    pub(crate) image: Image,
+    pub(crate) scope: Scope,
+    pub(crate) compress: Option<Compression>,
+    here: SetHere,
+}
+
+impl StageState<'_> {
+    pub(crate) fn stack(&self) -> Stack {
+        self.image.stack()
+    }
+
+    pub(crate) fn platform(&self) -> &Platform {
+        &self.resolved.platform
+    }
+
+    /// Takes a finished layer in; one that changed nothing leaves only a line of history.
+    pub(crate) fn add(&mut self, layer: Layer, told: String, created: Option<&String>) {
+        let empty = layer.entries == 0;
+        if !empty {
+            self.image
+                .config
+                .rootfs
+                .diff_ids
+                .push(layer.diff_id.to_string());
+            self.image.layers.push(layer);
+        }
+        self.remember(told, empty, created);
+    }
+
+    fn remember(&mut self, told: String, empty: bool, created: Option<&String>) {
+        self.image.config.history.push(spec::History {
+            created: created.cloned(),
+            created_by: Some(told),
+            author: None,
+            comment: Some("launchway".to_owned()),
+            empty_layer: empty.then_some(true),
+        });
+    }
+}
+
+impl<'a> Build<'a> {
+    fn stage(&mut self, resolved: &'a ResolvedStage) -> Result<StageResult, EngineError> {
+        let stage = &self.request.file.stages[resolved.index];
+        let name = stage
+            .name
+            .as_ref()
+            .map_or_else(|| resolved.index.to_string(), |name| name.value.clone());
+        let (mut image, mut scope) = self.base(resolved, stage.from.span)?;
+        scope.escape = self.request.file.directives.escape;
+        if !env_pairs(&image.config.config).any(|(name, _)| name == "PATH") {
+            set_env(&mut image.config.config, "PATH", DEFAULT_PATH);
+        }
+        for (name, value) in env_pairs(&image.config.config) {
+            scope.variables.insert(name, value);
+        }
+        let from_parent = matches!(resolved.base, StageBase::Stage(_));
+        let mut triggers: Vec<Instruction> = resolved.triggers.clone();
+        let inherited = image.config.config.on_build.take().unwrap_or_default();
+        if !from_parent {
+            for text in &inherited {
+                triggers.push(parse_trigger(text, stage.from.span)?);
+            }
+        }
+        let mut state = StageState {
+            resolved,
+            image,
+            scope,
+            compress: self
+                .request
+                .options
+                .compress
+                .filter(|_| self.exported.contains(&resolved.index)),
+            here: SetHere::default(),
+        };
+        let instructions: Vec<&Instruction> = triggers.iter().chain(&stage.instructions).collect();
+        let of = instructions.len() + 1;
+        for (at, instruction) in instructions.into_iter().enumerate() {
+            self.cancellation.check()?;
+            let step = Step {
+                stage: name.clone(),
+                number: at + 2,
+                of,
+                text: one_line(&instruction.text),
+            };
+            self.step(&mut state, instruction, step)?;
+        }
+        Ok(StageResult {
+            image: state.image,
+            scope: state.scope,
+        })
+    }
+
+    fn base(&self, resolved: &ResolvedStage, span: Span) -> Result<(Image, Scope), EngineError> {
+        match &resolved.base {
+            StageBase::Stage(index) => {
+                let parent = self
+                    .done
+                    .get(index)
+                    .expect("the graph lists dependencies first");
+                Ok((parent.image.clone(), parent.scope.clone()))
+            }
+            other => {
+                let image = self.source_image(other, &resolved.platform, span)?;
+                let mut image = image;
+                image.config.created = None;
+                if matches!(other, StageBase::Scratch) {
+                    image.config.config.working_dir = Some("/".to_owned());
+                }
+                Ok((image, Scope::default()))
+            }
+        }
+    }
+
+    /// The image that a FROM or `--from` names.
+    pub(crate) fn source_image(
+        &self,
+        base: &StageBase,
+        platform: &Platform,
+        span: Span,
+    ) -> Result<Image, EngineError> {
+        match base {
+            StageBase::Scratch => Ok(Image::empty(platform)),
+            StageBase::Stage(index) => Ok(self
+                .done
+                .get(index)
+                .expect("the graph lists dependencies first")
+                .image
+                .clone()),
+            StageBase::Named(name) => self.request.named.get(name).cloned().ok_or_else(|| {
+                let message = format!("the named context `{name}` was not given");
+                EngineError::at(codes::IMAGE_UNAVAILABLE, span, message, "used here").into()
+            }),
+            StageBase::External(reference) => self
+                .request
+                .images
+                .image(reference, platform)
+                .map_err(|error| {
+                    let EngineError::Image { reference, source } = error else {
+                        return error;
+                    };
+                    let mut diagnostic = Diagnostic::error(
+                        codes::IMAGE_UNAVAILABLE,
+                        format!("cannot get the image {reference} for {platform}"),
+                    )
+                    .at(span, "named here");
+                    let mut cause: Option<&dyn std::error::Error> = Some(source.as_ref());
+                    while let Some(error) = cause {
+                        diagnostic = diagnostic.note(error.to_string());
+                        cause = error.source();
+                    }
+                    diagnostic.into()
+                }),
+        }
+    }
+
+    fn step(
+        &self,
+        state: &mut StageState<'_>,
+        instruction: &Instruction,
+        step: Step,
+    ) -> Result<(), EngineError> {
+        let created = self.request.options.created.as_ref();
+        if let InstructionKind::Arg(definitions) = &instruction.kind {
+            for definition in definitions {
+                state
+                    .scope
+                    .declare(definition, self.request.build_args, &state.resolved.args)?;
+            }
+            state.remember(instruction.text.clone(), true, created);
+            return Ok(());
+        }
+        let configured = configure(
+            &instruction.kind,
+            &mut state.image.config,
+            &mut state.scope,
+            &mut state.here,
+        )?;
+        if let Some(told) = configured {
+            state.remember(told, true, created);
+            return Ok(());
+        }
+        (self.events)(Event::StepStarted(step.clone()));
+        let started = Instant::now();
+        let result = match &instruction.kind {
+            InstructionKind::Run(run) => self.run_step(state, run, instruction.span, &step),
+            InstructionKind::Copy(copy) => self.copy_step(
+                state,
+                &crate::files::CopyStep::of_copy(copy),
+                instruction.span,
+            ),
+            InstructionKind::Add(add) => self.copy_step(
+                state,
+                &crate::files::CopyStep::of_add(add),
+                instruction.span,
+            ),
+            InstructionKind::Workdir(path) => self.workdir_step(state, path),
+            _ => unreachable!("every other instruction was configured above"),
+        };
+        match result {
+            Ok(done) => {
+                (self.events)(if done.cached {
+                    Event::StepCached(step)
+                } else {
+                    Event::StepDone(step, started.elapsed())
+                });
+                state.add(done.layer, done.told, created);
+                Ok(())
+            }
+            Err(error) => {
+                (self.events)(Event::StepFailed(step, started.elapsed()));
+                Err(error)
+            }
+        }
+    }
+
+    pub(crate) fn network(&self, asked: RunNetwork) -> launchway_sandbox::Network {
+        match asked {
+            RunNetwork::Default => self.request.options.network,
+            RunNetwork::None => launchway_sandbox::Network::None,
+            RunNetwork::Host => launchway_sandbox::Network::Host,
+        }
+    }
+
+    /// Proxy settings reach every RUN without being declared, and leave no trace.
+    pub(crate) fn proxy_variables(&self) -> impl Iterator<Item = (String, String)> + '_ {
+        let given = PROXY_ARGS
+            .iter()
+            .filter_map(|name| self.request.build_args.get_key_value(*name));
+        given.map(|(name, value)| (name.clone(), value.clone()))
+    }
+}
+
+/// What a step gave.
+pub(crate) struct StepDone {
+    pub(crate) layer: Layer,
+    /// What history says of it.
+    pub(crate) told: String,
+    pub(crate) cached: bool,
+}
+
+/// Reads a trigger of a base image; problems are shown at the FROM line that brought it.
+fn parse_trigger(text: &str, from: Span) -> Result<Instruction, EngineError> {
+    let mut sources = SourceMap::new();
+    let source = sources.add("ONBUILD", text);
+    let mut instruction = parse_onbuild(source, text).map_err(|problem| {
+        Diagnostic::error(
+            codes::BAD_TRIGGER,
+            format!("the base image's ONBUILD trigger `{text}` cannot be used"),
+        )
+        .at(from, "the base image named here has the trigger")
+        .note(problem.message)
+    })?;
+    instruction.span = from;
+    Ok(instruction)
+}
+
+fn one_line(text: &str) -> String {
+    text.lines()
+        .map(str::trim)
+        .filter(|line| !line.is_empty())
+        .collect::<Vec<_>>()
+        .join(" ")
+}

@@ -1,0 +1,469 @@
+//! RUN: a command in the sandbox, and the layer it leaves; and one-off commands in a finished image.
+
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+use std::sync::Mutex;
+use std::time::Duration;
+
+use launchway_diagnostics::{Diagnostic, Span};
+use launchway_dockerfile::{Run, RunInvocation};
+use launchway_model::Platform;
+use launchway_oci::{Stack, Tree};
+use launchway_sandbox::{
+    BinfmtStatus, ExecFailure, Exit, MountSpec, Network, RunSpec, SandboxError, Stdio, Stream,
+    UserIds, binfmt_status,
+};
+
+use crate::cache::step_key;
+use crate::configure::{env_pairs, with_shell};
+use crate::copy::LayerBuilder;
+use crate::files::{below_root, cannot_place, unknown_user};
+use crate::mounts::PreparedMounts;
+use crate::native::{Build, DEFAULT_PATH, NativeEngine, StageState, StepDone};
+use crate::users::{Accounts, Identity};
+use crate::{Cancellation, EngineError, Event, Image, Step, codes};
+
+/// The host's certificates, to be trusted by RUN steps for the time of the step.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HostCa {
+    /// A PEM bundle.
+    pub bundle: PathBuf,
+    /// A file that tells apt of the bundle; made by [`HostCa::prepare`].
+    apt_conf: PathBuf,
+}
+
+/// Where the bundle stands inside a step.
+const CA_TARGET: &str = "/run/launchway/ca-certificates.crt";
+const APT_CONF_TARGET: &str = "/run/launchway/apt.conf";
+
+/// Variables by which common programs take a bundle. They are set for the step only where neither
+/// the image nor the Dockerfile sets them.
+const CA_VARIABLES: [&str; 11] = [
+    "SSL_CERT_FILE",
+    "CURL_CA_BUNDLE",
+    "REQUESTS_CA_BUNDLE",
+    "PIP_CERT",
+    "GIT_SSL_CAINFO",
+    "NODE_EXTRA_CA_CERTS",
+    "npm_config_cafile",
+    "CARGO_HTTP_CAINFO",
+    "AWS_CA_BUNDLE",
+    "DENO_CERT",
+    "GRPC_DEFAULT_SSL_ROOTS_FILE_PATH",
+];
+
+impl HostCa {
+    /// Takes a bundle, and keeps what apt needs beside the engine's state.
+    pub fn prepare(bundle: &Path, state: &Path) -> std::io::Result<Self> {
+        let bundle = bundle.canonicalize()?;
+        std::fs::create_dir_all(state)?;
+        let apt_conf = state.join("host-ca-apt.conf");
+        let text = format!("Acquire::https::CaInfo \"{CA_TARGET}\";\n");
+        if std::fs::read_to_string(&apt_conf).ok().as_deref() != Some(text.as_str()) {
+            std::fs::write(&apt_conf, text)?;
+        }
+        Ok(Self { bundle, apt_conf })
+    }
+
+    fn mounts(&self) -> Vec<MountSpec> {
+        [(&self.bundle, CA_TARGET), (&self.apt_conf, APT_CONF_TARGET)]
+            .into_iter()
+            .map(|(source, target)| MountSpec::Bind {
+                source: source.clone(),
+                target: target.into(),
+                read_only: true,
+            })
+            .collect()
+    }
+
+    fn variables(&self, set: &BTreeMap<String, String>) -> Vec<(String, String)> {
+        let names = CA_VARIABLES.iter().map(|name| (*name, CA_TARGET));
+        names
+            .chain([("APT_CONFIG", APT_CONF_TARGET)])
+            .filter(|(name, _)| !set.contains_key(*name))
+            .map(|(name, value)| (name.to_owned(), value.to_owned()))
+            .collect()
+    }
+}
+
+impl Build<'_> {
+    pub(crate) fn run_step(
+        &self,
+        state: &StageState<'_>,
+        run: &Run,
+        span: Span,
+        step: &Step,
+    ) -> Result<StepDone, EngineError> {
+        let below = state.stack();
+        let config = &state.image.config.config;
+        let user = config.user.clone().unwrap_or_default();
+        let identity = Accounts::of(&below)
+            .identity(&user)
+            .map_err(|error| unknown_user(&error, span))?;
+        let workdir = config
+            .working_dir
+            .clone()
+            .filter(|dir| !dir.is_empty())
+            .unwrap_or_else(|| "/".to_owned());
+        let network = self.network(run.network);
+        let invocation = run.invocation();
+        let argv = match &invocation {
+            RunInvocation::Exec(arguments) => arguments.clone(),
+            RunInvocation::Shell(script) => with_shell(script, config),
+            RunInvocation::Script { name, .. } => vec![format!("/dev/pipes/{name}")],
+        };
+        let mut mounts = PreparedMounts::resolve(self, state, run)?;
+
+        let mut key = step_key("run", &below.layers);
+        key.list("argv", &argv);
+        if let RunInvocation::Script { content, .. } = &invocation {
+            key.text("script", content);
+        }
+        for (name, value) in &state.scope.variables {
+            key.text("variable", name).text("value", value);
+        }
+        key.text("user", &format!("{identity:?}"))
+            .text("workdir", &workdir);
+        key.text("network", &format!("{network:?}"))
+            .text("platform", &state.platform().to_string());
+        mounts.hash(&mut key);
+        let key = key.finish();
+        let told = told(state, &argv);
+        if let Some(layer) = self.cached(&key) {
+            return Ok(StepDone {
+                layer,
+                told,
+                cached: true,
+            });
+        }
+        check_platform(state.platform(), span)?;
+
+        let working = self.engine.store.new_layer_on(&below)?;
+        if below.entry(&below_root(&workdir)).ok().flatten().is_none() && workdir != "/" {
+            LayerBuilder::new(working.upper(), &below)
+                .make_directories(&workdir, (0, 0), 0o755)
+                .map_err(|error| cannot_place(error, span))?;
+        }
+        mounts.open(self, state)?;
+        let mut variables = state.scope.variables.clone();
+        variables.extend(self.proxy_variables());
+        let mut specs = mounts.specs();
+        if let Some(ca) = &self.request.options.host_ca {
+            specs.extend(ca.mounts());
+            variables.extend(ca.variables(&variables));
+        }
+        variables.extend(mounts.variables());
+        if let RunInvocation::Script { name, content } = &invocation {
+            specs.push(mounts.script(name, content)?);
+        }
+        let spec = RunSpec {
+            upper: Some(working.upper().to_owned()),
+            work: Some(working.work().to_owned()),
+            mounts: specs,
+            env: environment(variables, &identity),
+            cwd: workdir.into(),
+            user: ids(&identity),
+            network,
+            timeout: self.request.options.timeout,
+            ..RunSpec::new(
+                lower(&self.engine.state, &below)?,
+                argv.iter().map(OsString::from).collect(),
+            )
+        };
+        let tail = Mutex::new(Tail::default());
+        let sink = |_: Stream, bytes: &[u8]| {
+            tail.lock()
+                .unwrap_or_else(std::sync::PoisonError::into_inner)
+                .push(bytes);
+            (self.events)(Event::Output(step.clone(), bytes.to_vec()));
+        };
+        let exit = run_spec(self.engine, &spec, self.cancellation, &sink);
+        drop(mounts);
+        let exit = exit.map_err(|error| cannot_start(error, state.platform(), span))?;
+        self.cancellation.check()?;
+        let tail = tail
+            .into_inner()
+            .unwrap_or_else(std::sync::PoisonError::into_inner);
+        match exit {
+            Exit::Code(0) => self.commit(working, &below, &key, state, told),
+            other => Err(failed_step(
+                &other,
+                &tail,
+                self.request.options.timeout,
+                span,
+            )),
+        }
+    }
+}
+
+/// A command in a finished image, as `docker run` would start it; what it writes is thrown away.
+pub struct ContainerRun<'a> {
+    pub image: &'a Image,
+    pub platform: &'a Platform,
+    /// Instead of the image's command; the entrypoint comes first.
+    pub arguments: Vec<String>,
+    /// Whether the image's entrypoint is used.
+    pub entrypoint: bool,
+    /// Files of the host, read-only at a path inside.
+    pub files: Vec<(PathBuf, PathBuf)>,
+    pub user: Option<String>,
+    pub network: Network,
+    pub timeout: Option<Duration>,
+}
+
+/// How a command ended and what it wrote; each stream is cut after a mebibyte.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CommandOutcome {
+    pub exit: Exit,
+    pub stdout: Vec<u8>,
+    pub stderr: Vec<u8>,
+}
+
+impl NativeEngine {
+    /// Runs a command in an image.
+    pub fn run(
+        &self,
+        run: &ContainerRun<'_>,
+        cancellation: &Cancellation,
+    ) -> Result<CommandOutcome, EngineError> {
+        const LIMIT: usize = 1 << 20;
+        let stack = run.image.stack();
+        let config = &run.image.config.config;
+        let user = run
+            .user
+            .clone()
+            .or_else(|| config.user.clone())
+            .unwrap_or_default();
+        let identity = Accounts::of(&stack).identity(&user).map_err(|error| {
+            EngineError::io(error.to_string())(std::io::ErrorKind::NotFound.into())
+        })?;
+        let mut argv: Vec<String> = Vec::new();
+        if run.entrypoint {
+            argv.extend(config.entrypoint.clone().unwrap_or_default());
+        }
+        argv.extend(run.arguments.clone());
+        let mut variables: BTreeMap<String, String> = env_pairs(config).collect();
+        variables
+            .entry("PATH".to_owned())
+            .or_insert_with(|| DEFAULT_PATH.to_owned());
+        let files = run.files.iter().map(|(source, target)| MountSpec::Bind {
+            source: source.clone(),
+            target: target.clone(),
+            read_only: true,
+        });
+        let workdir = config
+            .working_dir
+            .clone()
+            .filter(|dir| !dir.is_empty())
+            .unwrap_or_else(|| "/".to_owned());
+        let spec = RunSpec {
+            mounts: files.collect(),
+            env: environment(variables, &identity),
+            cwd: workdir.into(),
+            user: ids(&identity),
+            network: run.network,
+            timeout: run.timeout,
+            ..RunSpec::new(
+                lower(&self.state, &stack)?,
+                argv.iter().map(OsString::from).collect(),
+            )
+        };
+        let written: Mutex<(Vec<u8>, Vec<u8>)> = Mutex::default();
+        let sink = |stream: Stream, bytes: &[u8]| {
+            let mut both = written
+                .lock()
+                .unwrap_or_else(std::sync::PoisonError::into_inner);
+            let to = match stream {
+                Stream::Stdout => &mut both.0,
+                Stream::Stderr => &mut both.1,
+            };
+            let room = LIMIT.saturating_sub(to.len()).min(bytes.len());
+            to.extend_from_slice(&bytes[..room]);
+        };
+        let exit = run_spec(self, &spec, cancellation, &sink)?;
+        cancellation.check()?;
+        let (stdout, stderr) = written
+            .into_inner()
+            .unwrap_or_else(std::sync::PoisonError::into_inner);
+        Ok(CommandOutcome {
+            exit,
+            stdout,
+            stderr,
+        })
+    }
+}
+
+/// Runs to the end; what the command writes is handed over on this thread's side, in order.
+fn run_spec(
+    engine: &NativeEngine,
+    spec: &RunSpec,
+    cancellation: &Cancellation,
+    sink: &(dyn Fn(Stream, &[u8]) + Sync),
+) -> Result<Exit, SandboxError> {
+    let (sender, receiver) = std::sync::mpsc::channel::<(Stream, Vec<u8>)>();
+    let stdio = Stdio::to(move |stream, bytes| {
+        // The receiver outlives the run; a failed send means that nobody listens any more.
+        let _ = sender.send((stream, bytes.to_vec()));
+    });
+    let mut running = engine.sandbox.spawn(spec, stdio)?;
+    let _guard = cancellation.guard(running.killer());
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            for (stream, bytes) in receiver {
+                sink(stream, &bytes);
+            }
+        });
+        let exit = running.wait();
+        // Ends the output, so that the thread above comes to its end.
+        drop(running);
+        exit
+    })
+}
+
+/// The directories to stack, the topmost first.
+fn lower(state: &Path, stack: &Stack) -> Result<Vec<PathBuf>, EngineError> {
+    let mut lower: Vec<PathBuf> = stack
+        .layers
+        .iter()
+        .rev()
+        .map(|layer| layer.dir.clone())
+        .collect();
+    if lower.is_empty() {
+        let empty = state.join("empty");
+        std::fs::create_dir_all(&empty).map_err(EngineError::io("create an empty directory"))?;
+        lower.push(empty);
+    }
+    Ok(lower)
+}
+
+fn ids(identity: &Identity) -> UserIds {
+    UserIds {
+        uid: identity.uid,
+        gid: identity.gid,
+        groups: identity.groups.clone(),
+    }
+}
+
+fn environment(
+    mut variables: BTreeMap<String, String>,
+    identity: &Identity,
+) -> Vec<(OsString, OsString)> {
+    let home = identity
+        .home
+        .clone()
+        .unwrap_or_else(|| if identity.uid == 0 { "/root" } else { "/" }.to_owned());
+    variables.entry("HOME".to_owned()).or_insert(home);
+    variables
+        .into_iter()
+        .map(|(name, value)| (name.into(), value.into()))
+        .collect()
+}
+
+fn told(state: &StageState<'_>, argv: &[String]) -> String {
+    let declared: Vec<String> = state
+        .scope
+        .declared
+        .iter()
+        .filter_map(|(name, value)| value.as_ref().map(|value| format!("{name}={value}")))
+        .collect();
+    let command = argv.join(" ");
+    if declared.is_empty() {
+        format!("RUN {command}")
+    } else {
+        format!("RUN |{} {} {command}", declared.len(), declared.join(" "))
+    }
+}
+
+fn check_platform(platform: &Platform, span: Span) -> Result<(), EngineError> {
+    match binfmt_status(platform.architecture()) {
+        BinfmtStatus::Native | BinfmtStatus::Emulated { .. } => Ok(()),
+        BinfmtStatus::Missing => Err(Diagnostic::error(
+            codes::NO_EMULATION,
+            format!("this machine cannot run programs for {platform}"),
+        )
+        .at(span, "this step needs to")
+        .help("on Debian: apt-get install qemu-user-static binfmt-support; `launchway doctor` shows what is set up")
+        .into()),
+    }
+}
+
+fn cannot_start(error: SandboxError, platform: &Platform, span: Span) -> EngineError {
+    match error {
+        SandboxError::Exec(why) => {
+            let help = match &why.cause {
+                ExecFailure::Format(_) => {
+                    "install qemu-user-static and binfmt-support to run programs of another architecture"
+                }
+                ExecFailure::NotFound | ExecFailure::NotInPath => {
+                    "a shell-form RUN needs /bin/sh in the image; COPY a program in first, or use the exec form"
+                }
+                _ => "check the program's mode and that its interpreter is in the image",
+            };
+            Diagnostic::error(codes::CANNOT_START, "the step's program cannot be started")
+                .at(span, why.to_string())
+                .note(format!("the stage is built for {platform}"))
+                .help(help)
+                .into()
+        }
+        other => other.into(),
+    }
+}
+
+fn failed_step(exit: &Exit, tail: &Tail, timeout: Option<Duration>, span: Span) -> EngineError {
+    let (code, message, label) = match exit {
+        Exit::Code(number) => (
+            codes::STEP_FAILED,
+            "a RUN step failed".to_owned(),
+            format!("exit code {number}"),
+        ),
+        Exit::Signal(number) => (
+            codes::STEP_FAILED,
+            "a RUN step was killed".to_owned(),
+            format!("signal {number}"),
+        ),
+        Exit::TimedOut => {
+            let limit = timeout.unwrap_or_default().as_secs();
+            (
+                codes::STEP_TIMED_OUT,
+                format!("a RUN step took longer than {limit} s"),
+                "stopped".to_owned(),
+            )
+        }
+    };
+    let mut diagnostic = Diagnostic::error(code, message).at(span, label);
+    let text = tail.text();
+    if !text.is_empty() {
+        diagnostic = diagnostic.note(format!("its last output:\n{text}"));
+    }
+    if matches!(exit, Exit::TimedOut) {
+        diagnostic = diagnostic.help("raise `timeout` in [build], or find what hangs");
+    }
+    diagnostic.into()
+}
+
+/// The last lines a step wrote, for its error.
+#[derive(Default)]
+struct Tail(Vec<u8>);
+
+impl Tail {
+    const KEEP: usize = 4096;
+    const LINES: usize = 12;
+
+    fn push(&mut self, bytes: &[u8]) {
+        self.0.extend_from_slice(bytes);
+        if self.0.len() > 2 * Self::KEEP {
+            let cut = self.0.len() - Self::KEEP;
+            self.0.drain(..cut);
+        }
+    }
+
+    fn text(&self) -> String {
+        let text = String::from_utf8_lossy(&self.0);
+        let lines: Vec<&str> = text
+            .lines()
+            .filter(|line| !line.trim().is_empty())
+            .collect();
+        lines[lines.len().saturating_sub(Self::LINES)..].join("\n")
+    }
+}

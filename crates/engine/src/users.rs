@@ -1,0 +1,218 @@
+//! Users and groups of an image, from its own `/etc/passwd` and `/etc/group`.
+//!
+//! `USER` and `--chown` take `name|uid[:group|gid]`. A numeric user needs no entry. The forms and
+//! their defaults follow the Dockerfile reference, sections USER and COPY --chown.
+
+use std::io::Read as _;
+use std::path::Path;
+
+use launchway_oci::{Stack, Tree, resolve};
+
+/// The identity a process runs under.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Identity {
+    pub(crate) uid: u32,
+    pub(crate) gid: u32,
+    /// Further groups the user is a member of.
+    pub(crate) groups: Vec<u32>,
+    /// The home directory of the passwd entry.
+    pub(crate) home: Option<String>,
+}
+
+/// Why a user or group cannot be told.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum UserError {
+    #[error("no user `{0}` in the image's /etc/passwd")]
+    NoUser(String),
+    #[error("no group `{0}` in the image's /etc/group")]
+    NoGroup(String),
+    #[error("`{0}` is not of the form user[:group]")]
+    Form(String),
+}
+
+/// The two files, read once.
+pub(crate) struct Accounts {
+    passwd: Vec<Vec<String>>,
+    group: Vec<Vec<String>>,
+}
+
+impl Accounts {
+    pub(crate) fn of(stack: &Stack) -> Self {
+        Self::parse(&text(stack, "etc/passwd"), &text(stack, "etc/group"))
+    }
+
+    fn parse(passwd: &str, group: &str) -> Self {
+        let lines = |text: &str, fields: usize| -> Vec<Vec<String>> {
+            text.lines()
+                .map(|line| line.split(':').map(str::to_owned).collect::<Vec<_>>())
+                .filter(|fields_of_line| fields_of_line.len() >= fields)
+                .collect()
+        };
+        Self {
+            passwd: lines(passwd, 4),
+            group: lines(group, 3),
+        }
+    }
+
+    /// The identity of a `USER` value; an empty one is root.
+    pub(crate) fn identity(&self, spec: &str) -> Result<Identity, UserError> {
+        let (user, group) = split(spec)?;
+        let user = if user.is_empty() { "0" } else { user };
+        let entry = self.user(user);
+        let (uid, own_gid, name, home) = match (entry, user.parse::<u32>()) {
+            (Some(entry), _) => (
+                number(&entry[2]),
+                number(&entry[3]),
+                Some(entry[0].as_str()),
+                entry.get(5).filter(|home| !home.is_empty()).cloned(),
+            ),
+            (None, Ok(uid)) => (uid, 0, None, None),
+            (None, Err(_)) => return Err(UserError::NoUser(user.to_owned())),
+        };
+        let gid = match group {
+            Some(group) => self.gid(group)?,
+            None => own_gid,
+        };
+        let groups = match (group, name) {
+            (None, Some(name)) => self.memberships(name, gid),
+            _ => Vec::new(),
+        };
+        Ok(Identity {
+            uid,
+            gid,
+            groups,
+            home,
+        })
+    }
+
+    /// The owner of a `--chown` value: a number without a group stands for both.
+    pub(crate) fn owner(&self, spec: &str) -> Result<(u32, u32), UserError> {
+        let (user, group) = split(spec)?;
+        let (uid, own_gid) = match user.parse::<u32>() {
+            Ok(uid) => (uid, uid),
+            Err(_) => {
+                let entry = self
+                    .user(user)
+                    .ok_or_else(|| UserError::NoUser(user.to_owned()))?;
+                (number(&entry[2]), number(&entry[3]))
+            }
+        };
+        Ok((uid, group.map_or(Ok(own_gid), |group| self.gid(group))?))
+    }
+
+    fn user(&self, name_or_id: &str) -> Option<&Vec<String>> {
+        let by_name = self.passwd.iter().find(|entry| entry[0] == name_or_id);
+        by_name.or_else(|| {
+            let uid: u32 = name_or_id.parse().ok()?;
+            self.passwd.iter().find(|entry| entry[2].parse() == Ok(uid))
+        })
+    }
+
+    fn gid(&self, group: &str) -> Result<u32, UserError> {
+        match self.group.iter().find(|entry| entry[0] == group) {
+            Some(entry) => Ok(number(&entry[2])),
+            None => group
+                .parse()
+                .map_err(|_| UserError::NoGroup(group.to_owned())),
+        }
+    }
+
+    fn memberships(&self, name: &str, own: u32) -> Vec<u32> {
+        let member = |entry: &&Vec<String>| {
+            entry
+                .get(3)
+                .is_some_and(|members| members.split(',').any(|member| member == name))
+        };
+        let ids = self
+            .group
+            .iter()
+            .filter(member)
+            .map(|entry| number(&entry[2]));
+        ids.filter(|gid| *gid != own).collect()
+    }
+}
+
+fn split(spec: &str) -> Result<(&str, Option<&str>), UserError> {
+    match spec.split_once(':') {
+        Some((user, group)) if group.contains(':') || user.is_empty() => {
+            Err(UserError::Form(spec.to_owned()))
+        }
+        Some((user, "")) => Ok((user, None)),
+        Some((user, group)) => Ok((user, Some(group))),
+        None => Ok((spec, None)),
+    }
+}
+
+/// Numbers that do not parse count as 0, as libc's atoi has it.
+fn number(text: &str) -> u32 {
+    text.parse().unwrap_or(0)
+}
+
+fn text(stack: &Stack, path: &str) -> String {
+    const LIMIT: u64 = 16 << 20;
+    let read = || -> std::io::Result<String> {
+        let path = resolve(stack, Path::new(path), true)?;
+        let mut bytes = Vec::new();
+        stack.open(&path)?.take(LIMIT).read_to_end(&mut bytes)?;
+        Ok(String::from_utf8_lossy(&bytes).into_owned())
+    };
+    // An image without the file has no names, only numbers.
+    read().unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn accounts() -> Accounts {
+        Accounts::parse(
+            "root:x:0:0:root:/root:/bin/bash\ndev:x:1000:1001:Dev:/home/dev:/bin/sh\n42:x:7:8::/forty:\n",
+            "root:x:0:\nstaff:x:50:dev,other\nsudo:x:27:dev\ndev:x:1001:\n",
+        )
+    }
+
+    #[test]
+    fn identities() {
+        let accounts = accounts();
+        let of = |spec: &str| {
+            let identity = accounts.identity(spec).unwrap();
+            (identity.uid, identity.gid, identity.groups)
+        };
+        assert_eq!(of(""), (0, 0, vec![]));
+        assert_eq!(of("dev"), (1000, 1001, vec![50, 27]));
+        assert_eq!(of("1000"), (1000, 1001, vec![50, 27]));
+        assert_eq!(of("dev:staff"), (1000, 50, vec![]));
+        assert_eq!(of("dev:9"), (1000, 9, vec![]));
+        assert_eq!(of("4242"), (4242, 0, vec![]));
+        assert_eq!(of("42"), (7, 8, vec![]));
+        assert_eq!(
+            accounts.identity("dev").unwrap().home.as_deref(),
+            Some("/home/dev")
+        );
+        assert_eq!(
+            accounts.identity("nobody"),
+            Err(UserError::NoUser("nobody".into()))
+        );
+        assert_eq!(
+            accounts.identity("dev:none"),
+            Err(UserError::NoGroup("none".into()))
+        );
+        assert_eq!(
+            accounts.identity("a:b:c"),
+            Err(UserError::Form("a:b:c".into()))
+        );
+    }
+
+    #[test]
+    fn owners() {
+        let accounts = accounts();
+        assert_eq!(accounts.owner("1234"), Ok((1234, 1234)));
+        assert_eq!(accounts.owner("1234:50"), Ok((1234, 50)));
+        assert_eq!(accounts.owner("dev"), Ok((1000, 1001)));
+        assert_eq!(accounts.owner("dev:staff"), Ok((1000, 50)));
+        assert_eq!(
+            accounts.owner("ghost"),
+            Err(UserError::NoUser("ghost".into()))
+        );
+    }
+}

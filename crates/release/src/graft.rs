@@ -1,0 +1,249 @@
+//! Grafting: a variant out of base layers and feature layers, with nothing run again, unless two
+//! features change the same path.
+
+use std::sync::Arc;
+
+use futures_util::future::try_join_all;
+use launchway_model::{Digest, Platform};
+use launchway_oci::spec::{ImageConfig, Manifest};
+use launchway_oci::{ConflictKind, PathIndex};
+use launchway_plan::{GraftRecipe, Make, NodeId};
+
+use crate::error::ReleaseError;
+use crate::event::Event;
+use crate::images::blocking;
+use crate::merge::{Part, merge};
+use crate::work::{Made, MadeLayer, Shop, documents};
+
+/// The artifact type, and the media type of the blob, of a feature's path index.
+pub(crate) const PATH_INDEX: &str = "application/vnd.launchway.path-index.v1";
+
+/// A feature as it enters the graft: its own layers, and its configuration as if it stood alone on
+/// the base.
+struct Accepted {
+    name: String,
+    index: PathIndex,
+    layers: Vec<MadeLayer>,
+    config: ImageConfig,
+}
+
+pub(crate) async fn graft(
+    shop: &Arc<Shop>,
+    node: &NodeId,
+    platform: &Platform,
+    recipe: &GraftRecipe,
+    base: &Made,
+    features: &[(NodeId, Arc<Made>)],
+) -> Result<Made, ReleaseError> {
+    for (id, made) in features {
+        if !made
+            .config
+            .rootfs
+            .diff_ids
+            .starts_with(&base.config.rootfs.diff_ids)
+        {
+            return Err(ReleaseError::Broken(format!(
+                "{id} is not built on {}: its stage must start with `FROM {}`",
+                recipe.base, recipe.base
+            )));
+        }
+    }
+    let indexes = try_join_all(
+        features
+            .iter()
+            .map(|(_, made)| path_index(shop, base, made)),
+    )
+    .await?;
+    let mut accepted: Vec<Accepted> = Vec::new();
+    for ((id, made), index) in features.iter().zip(indexes) {
+        let conflict = accepted.iter().find_map(|earlier| {
+            PathIndex::conflicts(&[&earlier.index, &index])
+                .map(|conflict| (earlier.name.clone(), conflict))
+        });
+        let next = match conflict {
+            None => Accepted {
+                name: id.to_string(),
+                index,
+                layers: made.layers[base.layers.len()..].to_vec(),
+                config: made.config.clone(),
+            },
+            Some((first, conflict)) => {
+                let path = String::from_utf8_lossy(&conflict.path).into_owned();
+                let path = match conflict.why {
+                    ConflictKind::Different => format!("/{path}"),
+                    ConflictKind::Hidden => {
+                        format!("/{path} (one removes or replaces what the other fills)")
+                    }
+                };
+                shop.tell(Event::Conflict {
+                    node: node.clone(),
+                    platform: platform.clone(),
+                    path,
+                    first,
+                    second: id.to_string(),
+                });
+                chain(shop, id, platform, base, &accepted, made).await?
+            }
+        };
+        accepted.push(next);
+    }
+    let parts: Vec<Part<'_>> = accepted
+        .iter()
+        .map(|one| Part {
+            name: &one.name,
+            config: &one.config,
+        })
+        .collect();
+    let config = merge(&base.config, &parts, &recipe.overrides, &recipe.labels)?;
+    let own = accepted.iter().flat_map(|one| one.layers.iter().cloned());
+    documents(config, base.layers.iter().cloned().chain(own).collect())
+}
+
+/// Builds a feature on top of the ones before it.
+async fn chain(
+    shop: &Arc<Shop>,
+    id: &NodeId,
+    platform: &Platform,
+    base: &Made,
+    earlier: &[Accepted],
+    alone: &Made,
+) -> Result<Accepted, ReleaseError> {
+    let feature = shop
+        .plan
+        .graph
+        .node(id)
+        .expect("the plan's nodes are in its graph");
+    let Make::Build(recipe) = &feature.make else {
+        return Err(ReleaseError::Broken(format!(
+            "{id} is a graft and cannot be built on another feature"
+        )));
+    };
+    let Some((name, _)) = &recipe.base else {
+        return Err(ReleaseError::Broken(format!("{id} has no base")));
+    };
+    let parts: Vec<Part<'_>> = earlier
+        .iter()
+        .map(|one| Part {
+            name: &one.name,
+            config: &one.config,
+        })
+        .collect();
+    let config = merge(
+        &base.config,
+        &parts,
+        &launchway_manifest::Overrides::default(),
+        &std::collections::BTreeMap::new(),
+    )?;
+    let layers: Vec<MadeLayer> = base
+        .layers
+        .iter()
+        .cloned()
+        .chain(earlier.iter().flat_map(|one| one.layers.iter().cloned()))
+        .collect();
+    let below = documents(config, layers)?;
+    let local = shop.local(&below).await?;
+    let image = shop
+        .build(
+            id.clone(),
+            recipe.clone(),
+            platform.clone(),
+            Some((name.to_string(), local)),
+        )
+        .await?;
+    let made = shop.made(image, &below.layers).await?;
+    let own = made.layers[below.layers.len()..].to_vec();
+    // The stage's instructions are the same, so its configuration is what it is alone; only its
+    // layers differ.
+    let mut config = alone.config.clone();
+    config.rootfs.diff_ids = base.config.rootfs.diff_ids.clone();
+    config
+        .rootfs
+        .diff_ids
+        .extend(own.iter().map(|layer| layer.diff_id.clone()));
+    config.history = base.config.history.clone();
+    config.history.extend(
+        made.config
+            .history
+            .iter()
+            .skip(below.config.history.len())
+            .cloned(),
+    );
+    let index = index_of_layers(shop, &own).await?;
+    Ok(Accepted {
+        name: id.to_string(),
+        index,
+        layers: own,
+        config,
+    })
+}
+
+/// The index of what a feature changed on its base: computed from its layers when they are here,
+/// else the one that was published with it, so that nothing big is downloaded.
+pub(crate) async fn path_index(
+    shop: &Arc<Shop>,
+    base: &Made,
+    made: &Made,
+) -> Result<PathIndex, ReleaseError> {
+    let own = &made.layers[base.layers.len()..];
+    let here = own.iter().all(|layer| {
+        layer
+            .diff_id
+            .parse::<Digest>()
+            .is_ok_and(|diff_id| shop.puller.store().layer(&diff_id).is_some())
+    });
+    if !here && let Some(index) = published_index(shop, made).await? {
+        return Ok(index);
+    }
+    shop.local(made).await?;
+    index_of_layers(shop, own).await
+}
+
+async fn index_of_layers(
+    shop: &Arc<Shop>,
+    layers: &[MadeLayer],
+) -> Result<PathIndex, ReleaseError> {
+    let store = shop.puller.store().clone();
+    let diff_ids: Vec<String> = layers.iter().map(|layer| layer.diff_id.clone()).collect();
+    blocking(move || {
+        let mut indexes = Vec::new();
+        for diff_id in &diff_ids {
+            let diff_id: Digest = diff_id.parse().map_err(|_| {
+                ReleaseError::Broken("a configuration names a damaged diff id".to_owned())
+            })?;
+            indexes.push(store.path_index(&diff_id)?);
+        }
+        Ok(PathIndex::stacked(&indexes.iter().collect::<Vec<_>>()))
+    })
+    .await
+}
+
+async fn published_index(shop: &Arc<Shop>, made: &Made) -> Result<Option<PathIndex>, ReleaseError> {
+    let Some(repository) = made.layers.last().and_then(|layer| layer.origin.clone()) else {
+        return Ok(None);
+    };
+    let client = shop.puller.client();
+    let referrers = client
+        .referrers(&repository, &made.manifest.digest, Some(PATH_INDEX))
+        .await?;
+    for referrer in referrers {
+        let Ok(digest) = referrer.digest.parse::<Digest>() else {
+            continue;
+        };
+        let manifest = client.manifest(&repository.with_digest(digest)).await?;
+        let Ok(manifest) = serde_json::from_slice::<Manifest>(&manifest.bytes) else {
+            continue;
+        };
+        let Some(digest) = manifest
+            .layers
+            .first()
+            .and_then(|blob| blob.digest.parse::<Digest>().ok())
+        else {
+            continue;
+        };
+        let bytes = client.read_blob(&repository, &digest, 64 << 20).await?;
+        if let Ok(index) = PathIndex::decode(&bytes) {
+            return Ok(Some(index));
+        }
+    }
+    Ok(None)
+}

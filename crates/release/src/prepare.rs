@@ -1,0 +1,396 @@
+//! From a family on disk to a checked plan: observe everything, then decide.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use futures_util::stream::{self, StreamExt as _};
+use launchway_diagnostics::Diagnostic;
+use launchway_manifest::{Image, RegistryPrefix, TagValues};
+use launchway_model::{Digest, Platform, Reference, Repository, Tag, VariantName, VersionName};
+use launchway_oci::spec::Annotations;
+use launchway_plan::{
+    Decision, Facts, Graph, Inventory, Observed, Pins, Plan, ReleaseVersion, Request, annotation,
+    check, decide, graph,
+};
+use launchway_registry::{Client, ErrorClass, Probe};
+
+use crate::codes;
+use crate::error::ReleaseError;
+use crate::images::blocking;
+use crate::project::{ContextDigests, Project};
+
+/// How many questions are put to registries at once.
+const QUESTIONS: usize = 16;
+
+/// What was asked for, apart from what the family file says.
+#[derive(Clone, Debug)]
+pub struct Asked {
+    /// As typed: `v1.2.3` or `1.2.3`.
+    pub version: Option<String>,
+    pub registries: Vec<RegistryPrefix>,
+    pub platforms: Option<Vec<Platform>>,
+    pub only: Option<BTreeSet<VariantName>>,
+    pub promote: bool,
+}
+
+/// Resolves the floating versions of a family; all at once, each with its own outcome.
+pub trait Versions: Send + Sync {
+    fn resolve<'a>(
+        &'a self,
+        project: &'a Project,
+        wanted: &'a BTreeSet<VersionName>,
+    ) -> futures_util::future::BoxFuture<'a, Result<BTreeMap<VersionName, String>, Vec<Diagnostic>>>;
+}
+
+/// The hashed graph with what it was made from.
+pub struct Hashed {
+    pub graph: Graph,
+    pub pins: Pins,
+    /// Versions that were taken over from a release that had begun before.
+    pub resumed: Option<Reference>,
+}
+
+fn diagnosed(problems: Vec<Diagnostic>) -> ReleaseError {
+    ReleaseError::Diagnosed(Arc::new(problems))
+}
+
+/// Reads versions, contexts and bases, and hashes the graph.
+pub async fn hash(
+    project: &Arc<Project>,
+    client: &Client,
+    versions: &dyn Versions,
+    asked: &Asked,
+) -> Result<Hashed, ReleaseError> {
+    let version = asked
+        .version
+        .as_deref()
+        .map(|text| release_version(project, text))
+        .transpose()
+        .map_err(|problem| diagnosed(vec![*problem]))?;
+    // Contexts are read while registries answer; what is read is kept for the real question below.
+    let digests = Arc::new(ContextDigests::default());
+    let (early_project, early_digests, platforms) = (
+        Arc::clone(project),
+        Arc::clone(&digests),
+        asked.platforms.clone(),
+    );
+    let reading = blocking(move || {
+        // Problems are found again, and told, once the versions are known.
+        let _ = early_project.facts(&BTreeMap::new(), platforms.as_deref(), &early_digests);
+        Ok(())
+    });
+    let pinning = async {
+        let resumed = match &version {
+            Some(version) => begun(project, client, asked, version).await,
+            None => None,
+        };
+        let (mut pins, from) = match resumed {
+            Some((pins, from)) => (pins, Some(from)),
+            None => (Pins::default(), None),
+        };
+        let missing: BTreeSet<VersionName> = project
+            .family
+            .versions
+            .keys()
+            .filter(|name| !pins.versions.contains_key(*name))
+            .cloned()
+            .collect();
+        pins.versions.extend(
+            versions
+                .resolve(project, &missing)
+                .await
+                .map_err(diagnosed)?,
+        );
+        Ok::<_, ReleaseError>((pins, from))
+    };
+    let (pinned, read) = futures_util::future::join(pinning, reading).await;
+    read?;
+    let (mut pins, resumed) = pinned?;
+    let known: BTreeMap<String, String> = pins
+        .versions
+        .iter()
+        .map(|(name, version)| (name.to_string(), version.clone()))
+        .collect();
+    let (now_project, now_digests, platforms) = (
+        Arc::clone(project),
+        Arc::clone(&digests),
+        asked.platforms.clone(),
+    );
+    let facts = blocking(move || {
+        now_project
+            .facts(&known, platforms.as_deref(), &now_digests)
+            .map_err(diagnosed)
+    })
+    .await?;
+    pin_bases(client, &facts, &mut pins).await?;
+    let request = Request {
+        version,
+        platforms: asked.platforms.clone(),
+        only: asked.only.clone(),
+        promote: asked.promote,
+    };
+    let graph = graph(&project.family, &facts, &pins, &request).map_err(diagnosed)?;
+    Ok(Hashed {
+        graph,
+        pins,
+        resumed,
+    })
+}
+
+/// Asks the registries and decides. The plan has passed its checker.
+pub async fn plan(
+    client: &Client,
+    hashed: Hashed,
+    registries: &[RegistryPrefix],
+) -> Result<Plan, ReleaseError> {
+    let questions = hashed.graph.questions(registries).map_err(diagnosed)?;
+    let inventory = inventory(client, &questions.references, &questions.repositories).await;
+    let mut plan = match decide(hashed.graph, registries, &inventory) {
+        Decision::Plan(plan) => *plan,
+        Decision::Refused(problems) => return Err(diagnosed(problems)),
+        Decision::Unknown(problems) => return Err(ReleaseError::Unknown(Arc::new(problems))),
+    };
+    if let Some(from) = hashed.resumed {
+        plan.remarks.push(format!(
+            "this release had begun: its versions are those of {from}"
+        ));
+    }
+    check(&plan).map_err(|violations| {
+        diagnosed(
+            violations
+                .into_iter()
+                .map(|violation| {
+                    Diagnostic::error(codes::BROKEN, violation.to_string()).help(
+                        "please report this with the output of `launchway plan --format json`",
+                    )
+                })
+                .collect(),
+        )
+    })?;
+    Ok(plan)
+}
+
+/// The version in what was typed: a prefix of the family is taken off only when a whole version
+/// follows, so that `base-python-` never swallows `base-python-3.13-`.
+fn release_version(project: &Project, text: &str) -> Result<ReleaseVersion, Box<Diagnostic>> {
+    let prefixes: BTreeSet<&str> = project
+        .family
+        .images
+        .iter()
+        .map(|image| image.release_prefix.as_str())
+        .collect();
+    let stripped = prefixes
+        .iter()
+        .filter_map(|prefix| text.strip_prefix(prefix)?.parse::<ReleaseVersion>().ok());
+    if let Some(version) = stripped.into_iter().next() {
+        return Ok(version);
+    }
+    text.parse().map_err(|error: launchway_plan::VersionError| {
+        let known: Vec<String> = prefixes
+            .iter()
+            .filter(|prefix| !prefix.is_empty())
+            .map(|prefix| format!("{prefix}1.2.3"))
+            .collect();
+        let problem = Diagnostic::error(
+            codes::BAD_VERSION,
+            format!("`{text}` is not a release of this family: {error}"),
+        );
+        Box::new(if known.is_empty() {
+            problem
+        } else {
+            problem.help(format!(
+                "releases of this family are called {}",
+                known.join(", ")
+            ))
+        })
+    })
+}
+
+/// The pins of a release of this version that began before: whatever floated then stays as it was.
+async fn begun(
+    project: &Project,
+    client: &Client,
+    asked: &Asked,
+    version: &ReleaseVersion,
+) -> Option<(Pins, Reference)> {
+    let mut references = Vec::new();
+    for registry in &asked.registries {
+        for image in &project.family.images {
+            references.extend(release_references(image, registry, version));
+        }
+    }
+    let answers = stream::iter(references)
+        .map(|reference| async move {
+            let manifest = client.manifest(&reference).await.ok()?;
+            Some((pins_of(&annotations_of(&manifest.bytes))?, reference))
+        })
+        .buffered(QUESTIONS)
+        .collect::<Vec<_>>()
+        .await;
+    answers.into_iter().flatten().next()
+}
+
+fn release_references(
+    image: &Image,
+    registry: &RegistryPrefix,
+    version: &ReleaseVersion,
+) -> Vec<Reference> {
+    let Ok(repository) = registry.repository(&image.repository.value) else {
+        return Vec::new();
+    };
+    let text = version.to_string();
+    let flavours: Vec<(Option<&str>, &str)> = if image.variants.is_empty() {
+        vec![(None, "")]
+    } else {
+        image
+            .variants
+            .iter()
+            .map(|variant| (Some(variant.name.as_str()), variant.suffix.as_str()))
+            .collect()
+    };
+    let mut references = Vec::new();
+    for (variant, suffix) in flavours {
+        let values = TagValues {
+            image: image.name.as_str(),
+            hash: None,
+            variant,
+            feature: None,
+            version: Some(&text),
+            suffix,
+        };
+        let tags = image
+            .tags
+            .iter()
+            .filter_map(|template| template.value.render(&values).ok());
+        references.extend(tags.map(|tag| repository.with_tag(tag)));
+    }
+    references
+}
+
+fn pins_of(annotations: &Annotations) -> Option<Pins> {
+    let value: serde_json::Value = serde_json::from_str(annotations.get(annotation::PINS)?).ok()?;
+    let mut pins = Pins::default();
+    for (name, version) in value.get("versions")?.as_object()? {
+        pins.versions
+            .insert(name.parse().ok()?, version.as_str()?.to_owned());
+    }
+    for (reference, digest) in value.get("bases")?.as_object()? {
+        pins.bases
+            .insert(reference.clone(), digest.as_str()?.parse().ok()?);
+    }
+    Some(pins)
+}
+
+/// Finds the digest of every external image that is not pinned yet.
+async fn pin_bases(client: &Client, facts: &Facts, pins: &mut Pins) -> Result<(), ReleaseError> {
+    let wanted: BTreeSet<&String> = facts
+        .targets
+        .values()
+        .flat_map(|facts| &facts.external)
+        .collect();
+    let missing: Vec<&String> = wanted
+        .into_iter()
+        .filter(|reference| !pins.bases.contains_key(*reference))
+        .collect();
+    let answers = stream::iter(missing)
+        .map(|text| async move { (text.clone(), base_digest(client, text).await) })
+        .buffered(QUESTIONS)
+        .collect::<Vec<_>>()
+        .await;
+    let mut problems = Vec::new();
+    for (reference, answer) in answers {
+        match answer {
+            Ok(digest) => {
+                pins.bases.insert(reference, digest);
+            }
+            Err(problem) => problems.push(*problem),
+        }
+    }
+    if problems.is_empty() {
+        Ok(())
+    } else {
+        Err(diagnosed(problems))
+    }
+}
+
+async fn base_digest(client: &Client, text: &str) -> Result<Digest, Box<Diagnostic>> {
+    let problem = |message: String| Diagnostic::error(codes::BASE_UNAVAILABLE, message);
+    let reference: Reference = text
+        .parse()
+        .map_err(|error: launchway_model::ReferenceError| {
+            problem(format!("`{text}` is not an image reference: {error}"))
+        })?;
+    if let Some(digest) = reference.digest {
+        return Ok(digest);
+    }
+    match client.resolve(&reference).await {
+        Probe::Present(found) => Ok(found.digest),
+        Probe::Absent => Err(Box::new(
+            problem(format!("the base image {reference} does not exist")).help("check its name; an image of the family is named by its key and listed under `from`"),
+        )),
+        Probe::Unknown(error) => Err(Box::new(
+            problem(format!("the digest of the base image {reference} cannot be found"))
+                .note(error.to_string())
+                .help("pin it with @sha256:…, or serve it from a mirror with --mirror"),
+        )),
+    }
+}
+
+/// Puts every question; each answer is present, absent or unknown.
+async fn inventory(
+    client: &Client,
+    references: &BTreeSet<Reference>,
+    repositories: &BTreeSet<Repository>,
+) -> Inventory {
+    let answers = stream::iter(references.clone())
+        .map(|reference| async move {
+            let observed = observe(client, &reference).await;
+            (reference, observed)
+        })
+        .buffer_unordered(QUESTIONS)
+        .collect::<BTreeMap<Reference, Observed>>();
+    let tags = stream::iter(repositories.clone())
+        .map(|repository| async move {
+            let tags: Option<Vec<Tag>> = match client.tags(&repository).await {
+                Ok(tags) => Some(tags),
+                // A repository that was never pushed to has no tags.
+                Err(error) if error.class == ErrorClass::Missing => Some(Vec::new()),
+                Err(_) => None,
+            };
+            (repository, tags)
+        })
+        .buffer_unordered(QUESTIONS)
+        .collect::<Vec<_>>();
+    let (references, tags) = futures_util::future::join(answers, tags).await;
+    Inventory {
+        references,
+        tags: tags
+            .into_iter()
+            .filter_map(|(repository, tags)| Some((repository, tags?)))
+            .collect(),
+    }
+}
+
+async fn observe(client: &Client, reference: &Reference) -> Observed {
+    match client.manifest(reference).await {
+        Ok(manifest) => Observed::Present {
+            annotations: annotations_of(&manifest.bytes),
+            digest: manifest.digest,
+        },
+        Err(error) if error.class == ErrorClass::Missing => Observed::Absent,
+        Err(error) => Observed::Unknown {
+            why: error.to_string(),
+        },
+    }
+}
+
+fn annotations_of(bytes: &[u8]) -> Annotations {
+    #[derive(serde::Deserialize)]
+    struct Annotated {
+        annotations: Option<Annotations>,
+    }
+    let parsed: Option<Annotated> = serde_json::from_slice(bytes).ok();
+    parsed
+        .and_then(|parsed| parsed.annotations)
+        .unwrap_or_default()
+}

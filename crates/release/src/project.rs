@@ -1,0 +1,397 @@
+//! A family on disk: the parsed family file, its Dockerfiles and build contexts.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use launchway_context::{Context, ContextError, JunkRules, digest, read_ignore_rules, recipe};
+use launchway_diagnostics::{Diagnostic, SourceMap, Span};
+use launchway_dockerfile::{
+    BuildInputs, ContextSource, Dockerfile, StageGraph, canonical, resolve,
+};
+use launchway_manifest::{Family, Flavour, Image, Recipe};
+use launchway_model::{ContentHasher, ImageName, InputHash, Platform};
+use launchway_plan::{Facts, TargetFacts, TargetKey};
+
+use crate::codes;
+use crate::error::ReleaseError;
+
+/// A family with everything it names.
+pub struct Project {
+    /// The folder of the family file; every path in it starts here.
+    pub root: PathBuf,
+    pub family: Family,
+    pub sources: SourceMap,
+    build_platform: Platform,
+    files: BTreeMap<ImageName, ImageSource>,
+}
+
+/// An image's Dockerfile and context.
+pub struct ImageSource {
+    pub dockerfile: Dockerfile,
+    pub context: Context,
+}
+
+/// What stands in the way of reading a family.
+#[derive(Debug)]
+pub struct ProjectProblems {
+    pub sources: SourceMap,
+    pub diagnostics: Vec<Diagnostic>,
+}
+
+impl Project {
+    /// Reads the family file at `path` and everything it names. All problems are reported.
+    pub fn load(path: &Path, build_platform: Platform) -> Result<Self, ProjectProblems> {
+        let mut sources = SourceMap::new();
+        let mut diagnostics = Vec::new();
+        let text = match std::fs::read_to_string(path) {
+            Ok(text) => text,
+            Err(error) => {
+                let message = format!("cannot read {}: {error}", path.display());
+                let problem = Diagnostic::error(codes::NO_FAMILY_FILE, message)
+                    .help("run in the folder that holds launchway.toml, give --file, or start with `launchway init`");
+                return Err(ProjectProblems {
+                    sources,
+                    diagnostics: vec![problem],
+                });
+            }
+        };
+        let source = sources.add(path.display().to_string(), text.clone());
+        let parsed = launchway_manifest::parse(source, &text);
+        diagnostics.extend(parsed.diagnostics);
+        let Some(family) = parsed.family else {
+            return Err(ProjectProblems {
+                sources,
+                diagnostics,
+            });
+        };
+        let root = path
+            .parent()
+            .filter(|parent| !parent.as_os_str().is_empty())
+            .unwrap_or(Path::new("."))
+            .to_owned();
+        let mut files = BTreeMap::new();
+        for image in &family.images {
+            match load_image(&root, &family, image, &mut sources, &mut diagnostics) {
+                Ok(Some(source)) => {
+                    files.insert(image.name.clone(), source);
+                }
+                Ok(None) => {}
+                Err(problem) => diagnostics.push(*problem),
+            }
+        }
+        if diagnostics.iter().any(Diagnostic::is_error) {
+            return Err(ProjectProblems {
+                sources,
+                diagnostics,
+            });
+        }
+        Ok(Self {
+            root,
+            family,
+            sources,
+            build_platform,
+            files,
+        })
+    }
+
+    pub(crate) fn source(&self, image: &ImageName) -> Result<&ImageSource, ReleaseError> {
+        self.files
+            .get(image)
+            .ok_or_else(|| ReleaseError::Broken(format!("the image `{image}` was not loaded")))
+    }
+
+    /// The stages of one target for one platform.
+    pub(crate) fn stage_graph(
+        &self,
+        image: &ImageName,
+        target: Option<&str>,
+        args: &BTreeMap<String, String>,
+        platform: &Platform,
+    ) -> Result<StageGraph, ReleaseError> {
+        let source = self.source(image)?;
+        let described = self.family.image(image);
+        let named: BTreeSet<String> = described
+            .and_then(|image| image.from.as_ref())
+            .map(|from| from.value.to_string())
+            .into_iter()
+            .collect();
+        let inputs = BuildInputs {
+            target,
+            build_args: args,
+            platform,
+            build_platform: &self.build_platform,
+            named_contexts: &named,
+        };
+        resolve(&source.dockerfile, &inputs)
+            .map_err(|problems| ReleaseError::Diagnosed(Arc::new(problems)))
+    }
+
+    /// What planning needs to know of every target, on these platforms.
+    pub fn facts(
+        &self,
+        versions: &BTreeMap<String, String>,
+        platforms: Option<&[Platform]>,
+        digests: &ContextDigests,
+    ) -> Result<Facts, Vec<Diagnostic>> {
+        let mut facts = Facts::default();
+        let mut problems = Vec::new();
+        for image in &self.family.images {
+            let own: Vec<Platform> = match platforms {
+                Some(platforms) => platforms.to_vec(),
+                None => image
+                    .platforms
+                    .iter()
+                    .map(|platform| platform.value.clone())
+                    .collect(),
+            };
+            for target in targets(image) {
+                for platform in &own {
+                    match self.target_facts(image, target.as_deref(), platform, versions, digests) {
+                        Ok(found) => {
+                            let key = TargetKey {
+                                image: image.name.clone(),
+                                target: target.clone(),
+                                platform: platform.clone(),
+                            };
+                            facts.targets.insert(key, found);
+                        }
+                        Err(found) => problems.extend(found),
+                    }
+                }
+            }
+            match self.legacy(image) {
+                Ok(Some(hash)) => {
+                    facts.legacy.insert(image.name.clone(), hash);
+                }
+                Ok(None) => {}
+                Err(problem) => problems.push(*problem),
+            }
+        }
+        // One mistake in a Dockerfile shows on every platform and target; it is told once.
+        let mut told: Vec<Diagnostic> = Vec::new();
+        for problem in problems {
+            if !told.contains(&problem) {
+                told.push(problem);
+            }
+        }
+        if told.is_empty() {
+            Ok(facts)
+        } else {
+            Err(told)
+        }
+    }
+
+    fn target_facts(
+        &self,
+        image: &Image,
+        target: Option<&str>,
+        platform: &Platform,
+        args: &BTreeMap<String, String>,
+        digests: &ContextDigests,
+    ) -> Result<TargetFacts, Vec<Diagnostic>> {
+        let graph = self
+            .stage_graph(&image.name, target, args, platform)
+            .map_err(diagnosed)?;
+        let source = self.source(&image.name).map_err(diagnosed)?;
+        let explicit = match &image.recipe {
+            Recipe::Tree {
+                inputs: Some(inputs),
+            } => Some(
+                inputs
+                    .iter()
+                    .map(|input| ContextSource {
+                        pattern: Some(input.value.clone()),
+                        excludes: Vec::new(),
+                        span: input.span,
+                    })
+                    .collect(),
+            ),
+            Recipe::Tree { inputs: None } | Recipe::Concat { .. } | Recipe::File { .. } => None,
+        };
+        let wanted: &Vec<ContextSource> = explicit.as_ref().unwrap_or(&graph.context_sources);
+        let context = digests
+            .of(&image.name, source, wanted)
+            .map_err(|problem| vec![*problem])?;
+        Ok(TargetFacts {
+            instructions: canonical(&source.dockerfile, &graph),
+            declared_args: graph.declared_args.clone(),
+            external: graph
+                .external
+                .iter()
+                .map(|image| image.reference.clone())
+                .collect(),
+            context,
+        })
+    }
+
+    fn legacy(&self, image: &Image) -> Result<Option<InputHash>, Box<Diagnostic>> {
+        let junk = junk_rules(&self.family);
+        let failed = |span: Span| {
+            move |error: ContextError| {
+                Box::new(
+                    Diagnostic::error(codes::MISSING_INPUT, error.to_string())
+                        .at(span, "an input of the hash"),
+                )
+            }
+        };
+        match &image.recipe {
+            Recipe::Tree { .. } => Ok(None),
+            Recipe::Concat { inputs } => {
+                let span = inputs
+                    .as_ref()
+                    .and_then(|inputs| inputs.first())
+                    .map_or(image.dockerfile.span, |input| input.span);
+                let mut paths = vec![PathBuf::from(&image.dockerfile.value)];
+                paths.extend(
+                    inputs
+                        .iter()
+                        .flatten()
+                        .map(|input| PathBuf::from(&input.value)),
+                );
+                recipe::concat(&self.root, &paths, &junk)
+                    .map(Some)
+                    .map_err(failed(span))
+            }
+            Recipe::File { path } => {
+                let path = path.as_ref().unwrap_or(&image.dockerfile);
+                recipe::file(&self.root, Path::new(&path.value))
+                    .map(Some)
+                    .map_err(failed(path.span))
+            }
+        }
+    }
+}
+
+fn diagnosed(error: ReleaseError) -> Vec<Diagnostic> {
+    match error {
+        ReleaseError::Diagnosed(problems) => problems.to_vec(),
+        other => vec![Diagnostic::error(codes::BROKEN, other.to_string())],
+    }
+}
+
+/// The targets of an image's Dockerfile that are nodes of the family.
+fn targets(image: &Image) -> BTreeSet<Option<String>> {
+    let own = || image.target.as_ref().map(|target| target.value.clone());
+    if image.variants.is_empty() {
+        return BTreeSet::from([own()]);
+    }
+    let mut targets = BTreeSet::new();
+    for variant in &image.variants {
+        match &variant.flavour {
+            Flavour::Args(_) => {
+                targets.insert(own());
+            }
+            Flavour::Features(features) => {
+                for feature in features {
+                    let described = image.features.get(&feature.value);
+                    targets.insert(described.map(|feature| feature.target.value.clone()));
+                }
+            }
+        }
+    }
+    targets
+}
+
+fn junk_rules(family: &Family) -> JunkRules {
+    JunkRules::with(family.ignore.iter().map(|pattern| pattern.value.as_str()))
+}
+
+fn load_image(
+    root: &Path,
+    family: &Family,
+    image: &Image,
+    sources: &mut SourceMap,
+    diagnostics: &mut Vec<Diagnostic>,
+) -> Result<Option<ImageSource>, Box<Diagnostic>> {
+    let path = root.join(&image.dockerfile.value);
+    let text = std::fs::read_to_string(&path).map_err(|error| {
+        Diagnostic::error(
+            codes::NO_DOCKERFILE,
+            format!("cannot read the Dockerfile of `{}`", image.name),
+        )
+        .at(image.dockerfile.span, error.to_string())
+    })?;
+    let source = sources.add(path.display().to_string(), text.clone());
+    let parsed = launchway_dockerfile::parse(source, &text);
+    diagnostics.extend(parsed.diagnostics);
+    let folder = root.join(&image.context.value);
+    let no_context = |error: ContextError| {
+        Diagnostic::error(
+            codes::NO_CONTEXT,
+            format!("cannot use the build context of `{}`", image.name),
+        )
+        .at(image.context.span, error.to_string())
+    };
+    let rules = read_ignore_rules(&folder, &path).map_err(no_context)?;
+    let context = Context::open(&folder, rules, junk_rules(family)).map_err(no_context)?;
+    Ok(parsed.dockerfile.map(|dockerfile| ImageSource {
+        dockerfile,
+        context,
+    }))
+}
+
+/// Digests of context files, each computed once.
+#[derive(Default)]
+pub struct ContextDigests(std::sync::Mutex<BTreeMap<DigestKey, InputHash>>);
+
+type DigestKey = (ImageName, Vec<(Option<String>, Vec<String>)>);
+
+impl ContextDigests {
+    fn of(
+        &self,
+        image: &ImageName,
+        source: &ImageSource,
+        wanted: &[ContextSource],
+    ) -> Result<InputHash, Box<Diagnostic>> {
+        let list: Vec<(Option<String>, Vec<String>)> = wanted
+            .iter()
+            .map(|one| (one.pattern.clone(), one.excludes.clone()))
+            .collect();
+        let key = (image.clone(), list);
+        let known = |digests: &Self| {
+            digests
+                .0
+                .lock()
+                .unwrap_or_else(std::sync::PoisonError::into_inner)
+                .get(&key)
+                .copied()
+        };
+        if let Some(hash) = known(self) {
+            return Ok(hash);
+        }
+        let mut hasher = ContentHasher::new("launchway/context/1");
+        hasher.number("sources", wanted.len() as u64);
+        for one in wanted {
+            let pattern = one.pattern.as_deref().unwrap_or("/");
+            let found = source
+                .context
+                .select(pattern, &one.excludes)
+                .and_then(|selected| digest(&source.context, &selected))
+                .map_err(|error| missing(&error, one.span))?;
+            hasher
+                .text("source", pattern)
+                .field("digest", found.hash.as_bytes());
+        }
+        let hash = hasher.finish();
+        self.0
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner)
+            .insert(key, hash);
+        Ok(hash)
+    }
+}
+
+/// A missing input is an error, at the instruction that takes it.
+fn missing(error: &ContextError, span: Span) -> Box<Diagnostic> {
+    let mut problem =
+        Diagnostic::error(codes::MISSING_INPUT, error.to_string()).at(span, "taken here");
+    if let ContextError::Missing {
+        closest: Some(near),
+        ..
+    } = error
+    {
+        problem = problem.help(format!("did you mean `{near}`?"));
+    }
+    Box::new(problem)
+}

@@ -1,0 +1,213 @@
+//! `verify`: whether a finished release is on every registry as it should be.
+//!
+//! Every expected tag exists, a rolling tag that follows the release has its digest, every platform
+//! is there, and what stands behind a release tag was made from the inputs it says.
+
+use std::collections::BTreeMap;
+
+use futures_util::stream::{self, StreamExt as _};
+use launchway_manifest::{Family, RegistryPrefix, TagValues};
+use launchway_model::{Digest, Platform, Reference};
+use launchway_oci::spec::{Index, media};
+use launchway_plan::{ReleaseVersion, annotation};
+use launchway_registry::{Client, ErrorClass, Probe};
+
+use crate::artifact::choose;
+
+/// What was found of one reference.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Finding {
+    Good {
+        digest: Digest,
+    },
+    /// It is not what it should be.
+    Differs {
+        why: String,
+    },
+    /// Nobody can tell.
+    Unknown {
+        why: String,
+    },
+}
+
+/// One reference of a release.
+#[derive(Clone, Debug)]
+pub struct Verified {
+    pub reference: Reference,
+    pub rolling: bool,
+    pub finding: Finding,
+}
+
+/// Looks at every tag of a release on every registry. With `rolling`, the tags that follow a
+/// release must stand at this one.
+pub async fn verify(
+    client: &Client,
+    family: &Family,
+    registries: &[RegistryPrefix],
+    version: &ReleaseVersion,
+    platforms: Option<&[Platform]>,
+    rolling: bool,
+) -> Vec<Verified> {
+    let text = version.to_string();
+    let mut checks = Vec::new();
+    for registry in registries {
+        for image in &family.images {
+            let Ok(repository) = registry.repository(&image.repository.value) else {
+                continue;
+            };
+            let own: Vec<Platform> = match platforms {
+                Some(platforms) => platforms.to_vec(),
+                None => image
+                    .platforms
+                    .iter()
+                    .map(|platform| platform.value.clone())
+                    .collect(),
+            };
+            let flavours: Vec<(Option<&str>, &str)> = if image.variants.is_empty() {
+                vec![(None, "")]
+            } else {
+                image
+                    .variants
+                    .iter()
+                    .map(|variant| (Some(variant.name.as_str()), variant.suffix.as_str()))
+                    .collect()
+            };
+            for (variant, suffix) in flavours {
+                let values = TagValues {
+                    image: image.name.as_str(),
+                    hash: None,
+                    variant,
+                    feature: None,
+                    version: Some(&text),
+                    suffix,
+                };
+                let release: Vec<Reference> = image
+                    .tags
+                    .iter()
+                    .filter_map(|template| template.value.render(&values).ok())
+                    .map(|tag| repository.with_tag(tag))
+                    .collect();
+                let follows: Vec<Reference> = image
+                    .rolling
+                    .iter()
+                    .filter(|_| rolling && version.is_stable())
+                    .filter_map(|template| template.value.render(&values).ok())
+                    .map(|tag| repository.with_tag(tag))
+                    .collect();
+                checks.push((release, follows, own.clone()));
+            }
+        }
+    }
+    let groups = stream::iter(checks)
+        .map(|(release, follows, platforms)| group(client, release, follows, platforms))
+        .buffered(8)
+        .collect::<Vec<_>>()
+        .await;
+    groups.into_iter().flatten().collect()
+}
+
+/// Release tags of one variant, and the rolling tags that should share their digest.
+async fn group(
+    client: &Client,
+    release: Vec<Reference>,
+    follows: Vec<Reference>,
+    platforms: Vec<Platform>,
+) -> Vec<Verified> {
+    let mut found = Vec::new();
+    let mut digests: BTreeMap<Digest, Reference> = BTreeMap::new();
+    for reference in release {
+        let finding = one(client, &reference, &platforms).await;
+        let finding = match finding {
+            Finding::Good { digest } => match digests.iter().next() {
+                Some((other, first)) if *other != digest => Finding::Differs {
+                    why: format!("it is {digest}, while {first} is {other}"),
+                },
+                _ => {
+                    digests.insert(digest.clone(), reference.clone());
+                    Finding::Good { digest }
+                }
+            },
+            other => other,
+        };
+        found.push(Verified {
+            reference,
+            rolling: false,
+            finding,
+        });
+    }
+    for reference in follows {
+        let finding = match (
+            one(client, &reference, &platforms).await,
+            digests.iter().next(),
+        ) {
+            (Finding::Good { digest }, Some((released, first))) if digest != *released => {
+                Finding::Differs {
+                    why: format!("it is {digest}, while {first} is {released}"),
+                }
+            }
+            (finding, _) => finding,
+        };
+        found.push(Verified {
+            reference,
+            rolling: true,
+            finding,
+        });
+    }
+    found
+}
+
+async fn one(client: &Client, reference: &Reference, platforms: &[Platform]) -> Finding {
+    let unknown = |why: String| Finding::Unknown { why };
+    let manifest = match client.manifest(reference).await {
+        Ok(manifest) => manifest,
+        Err(error) if error.class == ErrorClass::Missing => {
+            return Finding::Differs {
+                why: "it does not exist".to_owned(),
+            };
+        }
+        Err(error) => return unknown(error.to_string()),
+    };
+    if !media::is_index(&manifest.media_type) {
+        return Finding::Good {
+            digest: manifest.digest,
+        };
+    }
+    let Ok(index) = serde_json::from_slice::<Index>(&manifest.bytes) else {
+        return Finding::Differs {
+            why: "its index does not parse".to_owned(),
+        };
+    };
+    if !index
+        .annotations
+        .as_ref()
+        .is_some_and(|annotations| annotations.contains_key(annotation::INPUT_HASH))
+    {
+        return Finding::Differs {
+            why: "it carries no input hash: Launchway did not publish it".to_owned(),
+        };
+    }
+    for platform in platforms {
+        let Some(child) = choose(&index, platform) else {
+            return Finding::Differs {
+                why: format!("it has no image for {platform}"),
+            };
+        };
+        let Ok(child) = child.digest.parse::<Digest>() else {
+            return Finding::Differs {
+                why: "its index is damaged".to_owned(),
+            };
+        };
+        match client.probe(&reference.repository.with_digest(child)).await {
+            Probe::Present(_) => {}
+            Probe::Absent => {
+                return Finding::Differs {
+                    why: format!("its image for {platform} is missing"),
+                };
+            }
+            Probe::Unknown(error) => return unknown(error.to_string()),
+        }
+    }
+    Finding::Good {
+        digest: manifest.digest,
+    }
+}
