@@ -1,5 +1,6 @@
 //! Programs that keep credentials for Docker: `docker-credential-NAME get`.
 
+use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
 
@@ -35,12 +36,19 @@ pub(crate) fn is_name(name: &str) -> bool {
 
 /// Asks a helper for the credential of a server. None when it has none. Nothing a helper prints
 /// gets into an error: it may be the secret.
+///
+/// Helpers are looked for on PATH, or only in `directory` when there is one.
 pub(crate) async fn get(
     name: &str,
     server: &str,
+    directory: Option<&Path>,
     patience: Duration,
 ) -> Result<Option<Credential>, CredentialsError> {
     let helper = format!("docker-credential-{name}");
+    let program = directory.map_or_else(
+        || PathBuf::from(&helper),
+        |directory| directory.join(&helper),
+    );
     let wrong = |reason: String| CredentialsError::Helper {
         helper: helper.clone(),
         reason,
@@ -48,7 +56,7 @@ pub(crate) async fn get(
     if !is_name(name) {
         return Err(wrong("this is no name of a helper".to_owned()));
     }
-    let mut child = Command::new(&helper)
+    let mut child = Command::new(&program)
         .arg("get")
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
@@ -91,4 +99,78 @@ pub(crate) async fn get(
             password: Secret::new(answer.secret),
         })
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::os::unix::fs::PermissionsExt as _;
+
+    use super::*;
+
+    /// Runs a helper with this script as its body.
+    async fn run(script: &str) -> Result<Option<Credential>, CredentialsError> {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("docker-credential-test");
+        fs::write(&path, format!("#!/bin/sh\n{script}\n")).unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
+        let patience = Duration::from_secs(2);
+        get("test", "ghcr.io", Some(directory.path()), patience).await
+    }
+
+    #[tokio::test]
+    async fn what_helpers_answer() {
+        let basic = |username: &str, password: &str| {
+            Ok(Some(Credential::Basic {
+                username: username.to_owned(),
+                password: Secret::new(password),
+            }))
+        };
+        for (script, want) in [
+            (
+                r#"read -r server; echo "{\"ServerURL\":\"$server\",\"Username\":\"$1\",\"Secret\":\"$server\"}""#,
+                basic("get", "ghcr.io"),
+            ),
+            (r#"echo '{"Username":"u","Secret":"p"}'"#, basic("u", "p")),
+            (
+                r#"echo '{"Username":"<token>","Secret":"t"}'"#,
+                Ok(Some(Credential::IdentityToken(Secret::new("t")))),
+            ),
+            (r#"echo '{"Username":"","Secret":""}'"#, Ok(None)),
+            (
+                "echo 'credentials not found in native keychain'; exit 1",
+                Ok(None),
+            ),
+        ] {
+            assert_eq!(run(script).await, want, "{script}");
+        }
+    }
+
+    #[tokio::test]
+    async fn what_goes_wrong_is_told_without_secrets() {
+        for (script, want) in [
+            ("echo hunter2; echo hunter2 >&2; exit 3", "it failed"),
+            ("echo 'hunter2'", "not what the protocol says"),
+            (
+                r#"echo '{"Secret":["hunter2"]}'"#,
+                "not what the protocol says",
+            ),
+            ("exec sleep 60", "no answer within 2 s"),
+        ] {
+            let error = run(script).await.unwrap_err().to_string();
+            assert!(error.contains(want), "{error}");
+            assert!(!error.contains("hunter2"), "{error}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_helper_is_a_name_on_path() {
+        for name in ["../evil", "a/b", "", "a b", "surely-not-installed"] {
+            let result = get(name, "ghcr.io", None, PATIENCE).await;
+            assert!(
+                matches!(result, Err(CredentialsError::Helper { .. })),
+                "{name}"
+            );
+        }
+    }
 }

@@ -34,6 +34,8 @@ const BASE64: GeneralPurpose = GeneralPurpose::new(
 /// an entry for the same host.
 pub struct DockerCredentials {
     files: Vec<ConfigFile>,
+    /// Where helpers are looked for instead of on PATH.
+    helpers: Option<PathBuf>,
     patience: Duration,
 }
 
@@ -99,6 +101,7 @@ impl DockerCredentials {
         }
         Ok(Self {
             files,
+            helpers: None,
             patience: credential_helper::PATIENCE,
         })
     }
@@ -118,7 +121,13 @@ impl DockerCredentials {
                     } else {
                         &key
                     };
-                    let found = credential_helper::get(helper, server, self.patience).await?;
+                    let found = credential_helper::get(
+                        helper,
+                        server,
+                        self.helpers.as_deref(),
+                        self.patience,
+                    )
+                    .await?;
                     if found.is_some() {
                         return Ok(found);
                     }
@@ -296,6 +305,7 @@ mod tests {
                     r#"{"auths": {"empty.io": {"auth": "czpz"}, "ghcr.io/org": {"auth": "dDp0"}}}"#,
                 ),
             ],
+            helpers: None,
             patience: Duration::from_secs(5),
         };
         for (host, path, want) in [
@@ -318,6 +328,40 @@ mod tests {
                 want,
                 "{host} {path:?}"
             );
+        }
+    }
+
+    #[tokio::test]
+    async fn helpers_come_before_entries_of_the_same_host() {
+        use std::os::unix::fs::PermissionsExt as _;
+
+        let directory = tempfile::tempdir().unwrap();
+        for name in ["store", "one"] {
+            let path = directory.path().join(format!("docker-credential-{name}"));
+            let script = format!(
+                "#!/bin/sh\nread -r server\ncase $server in *none*) echo credentials not found; \
+                 exit 1;; esac\necho \"{{\\\"Username\\\":\\\"{name}\\\",\\\"Secret\\\":\\\"$server\\\"}}\"\n"
+            );
+            fs::write(&path, script).unwrap();
+            fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
+        }
+        let credentials = DockerCredentials {
+            files: vec![file(
+                r#"{"credsStore": "store", "credHelpers": {"one.io": "one"}, "auths": {
+                    "a.io": {"auth": "eDp5"}, "a.io/own": {"auth": "eDp5"}, "none.io": {"auth": "eDp5"}
+                }}"#,
+            )],
+            helpers: Some(directory.path().to_owned()),
+            patience: Duration::from_secs(5),
+        };
+        for (host, path, want) in [
+            ("one.io", Some("x"), "one:one.io"),
+            ("a.io", Some("x"), "store:a.io"),
+            ("a.io", Some("own/x"), "x:y"),
+            ("none.io", None, "x:y"),
+            ("docker.io", None, "store:https://index.docker.io/v1/"),
+        ] {
+            assert_eq!(look_up(&credentials, host, path).await, want, "{host}");
         }
     }
 

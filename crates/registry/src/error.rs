@@ -5,8 +5,8 @@ use std::fmt;
 /// Why a client could not be made.
 #[derive(Debug, thiserror::Error)]
 pub enum ClientError {
-    #[error("cannot set up TLS: {0}")]
-    Tls(String),
+    #[error("cannot set up HTTP: {0}")]
+    Http(String),
     #[error(
         "the mirror prefix {prefix:?} is no repository path: it has lower-case letters, digits and '/'"
     )]

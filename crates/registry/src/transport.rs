@@ -3,8 +3,8 @@
 
 use std::fmt;
 use std::pin::pin;
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
@@ -158,14 +158,25 @@ fn silence() -> Failure {
     Failure::new(fault_class(Fault::Silence), "no answer in time")
 }
 
+fn builder(headers: &HeaderMap, patience: Duration) -> reqwest::ClientBuilder {
+    reqwest::Client::builder()
+        .default_headers(headers.clone())
+        .redirect(reqwest::redirect::Policy::none())
+        .referer(false)
+        .connect_timeout(patience)
+        .tcp_nodelay(true)
+}
+
 type Emit = Arc<dyn Fn(ClientEvent) + Send + Sync>;
 
 /// Connections to any number of servers.
 pub(crate) struct Transport {
     /// For this machine: no proxy, no TLS.
     loopback: reqwest::Client,
-    /// For all others.
-    outside: reqwest::Client,
+    /// For all others. Made when first needed: reading the system's certificates takes longer than
+    /// a request to this machine.
+    outside: OnceLock<Result<reqwest::Client, Failure>>,
+    headers: HeaderMap,
     pub(crate) endpoints: Endpoints,
     pub(crate) emit: Emit,
     patience: Duration,
@@ -190,22 +201,35 @@ impl Transport {
         headers.insert(USER_AGENT, user_agent);
         // Digests are of the bytes as stored; a coding put on by a cache in between would hide them.
         headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
-        let base = || {
-            reqwest::Client::builder()
-                .default_headers(headers.clone())
-                .redirect(reqwest::redirect::Policy::none())
-                .referer(false)
-                .connect_timeout(patience)
-                .tcp_nodelay(true)
-        };
-        let tls = |error: reqwest::Error| ClientError::Tls(fault_of(error).detail);
+        let loopback = builder(&headers, patience)
+            .no_proxy()
+            .tls_certs_only([])
+            .build()
+            .map_err(|error| ClientError::Http(fault_of(error).detail))?;
         Ok(Self {
-            loopback: base().no_proxy().tls_certs_only([]).build().map_err(tls)?,
-            outside: base().build().map_err(tls)?,
+            loopback,
+            outside: OnceLock::new(),
+            headers,
             endpoints,
             emit,
             patience,
         })
+    }
+
+    fn client_for(&self, url: &Url) -> Result<&reqwest::Client, Failure> {
+        if is_loopback_host(url.host_str().unwrap_or_default()) {
+            return Ok(&self.loopback);
+        }
+        let make = || {
+            let client = builder(&self.headers, self.patience).build();
+            client.map_err(|error| {
+                Failure::permanent(format!("cannot set up TLS: {}", fault_of(error).detail))
+            })
+        };
+        self.outside
+            .get_or_init(make)
+            .as_ref()
+            .map_err(Clone::clone)
     }
 
     /// Sends a request and follows redirects where that is safe: reads only, and without
@@ -253,11 +277,7 @@ impl Transport {
         url: &Url,
         authorization: Option<&HeaderValue>,
     ) -> Result<reqwest::Response, Failure> {
-        let client = if is_loopback_host(url.host_str().unwrap_or_default()) {
-            &self.loopback
-        } else {
-            &self.outside
-        };
+        let client = self.client_for(url)?;
         let mut message = client
             .request(request.method.clone(), url.clone())
             .headers(request.headers.clone());

@@ -147,3 +147,35 @@ async fn the_others_wait_as_well() {
     }
     server.finish();
 }
+
+/// Callers run many of these at once on several threads.
+#[test]
+fn calls_can_be_spawned() {
+    fn check<T: Send>(_: T) {}
+    let client = client();
+    let reference: launchway_model::Reference = "127.0.0.1:1/a:x".parse().unwrap();
+    let repository = &reference.repository;
+    let digest = crate::support::digest(b"x");
+    let blob = launchway_registry::BlobSource {
+        digest: digest.clone(),
+        size: 1,
+        body: launchway_registry::BlobBody::Bytes(bytes::Bytes::from_static(b"x")),
+    };
+    check(client.probe(&reference));
+    check(client.resolve(&reference));
+    check(client.manifest(&reference));
+    check(client.pull_blob(repository, &digest, 1, std::path::Path::new("x")));
+    check(client.read_blob(repository, &digest, 1));
+    check(client.push_blob(repository, &blob, &[]));
+    check(client.blob_exists(repository, &digest));
+    check(client.tags(repository));
+    check(client.referrers(repository, &digest, None));
+    check(client.delete(&reference));
+    check(client.ping(repository.host()));
+    check(client.put_manifest(
+        repository,
+        launchway_registry::ManifestTarget::Digest,
+        INDEX,
+        bytes::Bytes::new(),
+    ));
+}
