@@ -127,15 +127,13 @@ pub(crate) fn matches(tokens: &[Token], text: &[char]) -> bool {
                     }
                 }
                 Token::Many => {
-                    for place in end..=text.len() {
-                        if next[place] {
+                    let rest = text[end..].iter().take_while(|&&c| c != '/').count();
+                    for reached in &mut next[end..=end + rest] {
+                        if *reached {
                             // An earlier place came by here and went on to the same end.
                             break;
                         }
-                        next[place] = true;
-                        if text.get(place) == Some(&'/') {
-                            break;
-                        }
+                        *reached = true;
                     }
                 }
                 Token::AnyDirectories => {

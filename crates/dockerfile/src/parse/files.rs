@@ -154,7 +154,7 @@ fn sources_and_destination(
         reader.arguments(split, "needs a source and a destination", &help);
         return None;
     };
-    let json = words::json(split.arguments.text()) != Json::NotJson;
+    let json = words::json(split.arguments.text()) != Json::Malformed;
     let is_heredoc = |word: &str| !json && delimiter(word).is_some();
     let mut good = true;
     let mut refuse = |problem: Diagnostic| {

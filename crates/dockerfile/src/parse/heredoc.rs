@@ -18,7 +18,7 @@ pub(crate) fn may_have_heredocs(line: Piece<'_>, escape: char) -> bool {
     }
     let name = split.name.text().to_ascii_lowercase();
     matches!(name.as_str(), "run" | "copy" | "add")
-        && words::json(split.arguments.text()) == Json::NotJson
+        && words::json(split.arguments.text()) == Json::Malformed
 }
 
 /// The heredocs of a line in their order, still without content. A line whose quotes do not match

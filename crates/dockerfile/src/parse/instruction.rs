@@ -292,7 +292,7 @@ impl Reader {
                 self.not_strings(arguments);
                 None
             }
-            Json::NotJson => {
+            Json::Malformed => {
                 let words = words::blank_separated(arguments);
                 Some(words.into_iter().map(Piece::spanned).collect())
             }
@@ -307,7 +307,7 @@ impl Reader {
                 self.not_strings(arguments);
                 None
             }
-            Json::NotJson => {
+            Json::Malformed => {
                 let inside = arguments.text().strip_prefix('[').map(str::trim_start);
                 let quoted = inside.is_some_and(|inside| inside.starts_with(['"', '\'']));
                 if quoted && arguments.text().ends_with(']') {
@@ -337,11 +337,11 @@ impl Reader {
                 self.arguments(split, "needs a program", help);
                 None
             }
-            Json::NotJson if split.arguments.is_empty() => {
+            Json::Malformed if split.arguments.is_empty() => {
                 self.arguments(split, "needs a program", help);
                 None
             }
-            Json::NotJson => {
+            Json::Malformed => {
                 self.problems.push(
                     Diagnostic::error(codes::BAD_JSON, "SHELL has the JSON form only")
                         .at(split.arguments.span(), "not a JSON array")

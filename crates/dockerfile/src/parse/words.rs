@@ -25,7 +25,7 @@ pub(crate) enum Json {
     /// An array that holds something else than strings; Docker refuses it.
     NotStrings,
     /// No array, or malformed; Docker takes it for the other form.
-    NotJson,
+    Malformed,
 }
 
 /// The spaces that Docker splits at.
@@ -160,10 +160,10 @@ pub(crate) fn name_and_rest<'a>(arguments: Piece<'a>) -> Option<(Piece<'a>, Piec
 
 pub(crate) fn json(arguments: &str) -> Json {
     if !arguments.trim_start().starts_with('[') {
-        return Json::NotJson;
+        return Json::Malformed;
     }
     let Ok(values) = serde_json::from_str::<Vec<serde_json::Value>>(arguments) else {
-        return Json::NotJson;
+        return Json::Malformed;
     };
     let strings = values.into_iter().map(|value| match value {
         serde_json::Value::String(text) => Some(text),
