@@ -1,7 +1,8 @@
 //! What no file of this project may hold.
 
+use std::collections::BTreeSet;
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::Result;
@@ -10,6 +11,8 @@ use crate::shell;
 
 /// A file with more lines has more than one reason to exist.
 const LONGEST_FILE: usize = 600;
+
+const UNSAFE: &str = concat!("uns", "afe");
 
 /// The crate that may talk to the kernel behind the compiler's back.
 const UNSAFE_CRATE: &str = "crates/sandbox/";
@@ -60,18 +63,25 @@ pub(super) fn check() -> Result<Vec<String>> {
         "--others",
         "--exclude-standard",
     ]))?;
+    // What is not text, or listed and not there any more, cannot be read.
+    let files: Vec<(&str, String)> = list
+        .lines()
+        .filter(|name| !GENERATED.contains(name))
+        .filter_map(|name| Some((name, fs::read_to_string(root.join(name)).ok()?)))
+        .collect();
+    let tests: BTreeSet<PathBuf> = files
+        .iter()
+        .flat_map(|(name, text)| test_modules(name, text))
+        .collect();
     let mut broken = Vec::new();
-    for name in list.lines().filter(|name| !GENERATED.contains(name)) {
-        // Not text, or listed and not there any more: nothing to read.
-        let Ok(text) = fs::read_to_string(root.join(name)) else {
-            continue;
-        };
-        broken.extend(forbidden_words(name, &text));
+    for (name, text) in &files {
+        broken.extend(forbidden_words(name, text));
         if Path::new(name)
             .extension()
             .is_some_and(|extension| extension == "rs")
         {
-            broken.extend(house_rules(name, &text));
+            let tests = tests.contains(Path::new(name));
+            broken.extend(house_rules(name, text, tests));
         }
     }
     Ok(broken)
@@ -92,7 +102,24 @@ fn forbidden_words(name: &str, text: &str) -> Vec<String> {
     broken
 }
 
-fn house_rules(name: &str, text: &str) -> Vec<String> {
+/// The files of modules that are compiled for tests only.
+fn test_modules(name: &str, text: &str) -> Vec<PathBuf> {
+    let path = Path::new(name);
+    let folder = match path.file_stem().and_then(|stem| stem.to_str()) {
+        Some("lib" | "main" | "mod") | None => path.with_file_name(""),
+        Some(_) => path.with_extension(""),
+    };
+    let lines = text.lines().map(str::trim);
+    lines
+        .clone()
+        .zip(lines.skip(1))
+        .filter(|(first, _)| *first == "#[cfg(test)]")
+        .filter_map(|(_, second)| second.strip_prefix("mod ")?.strip_suffix(';'))
+        .map(|module| folder.join(format!("{module}.rs")))
+        .collect()
+}
+
+fn house_rules(name: &str, text: &str, only_tests: bool) -> Vec<String> {
     let mut broken = Vec::new();
     let lines = text.lines().count();
     if lines > LONGEST_FILE {
@@ -100,15 +127,18 @@ fn house_rules(name: &str, text: &str) -> Vec<String> {
             "{name}: {lines} lines; split it (the limit is {LONGEST_FILE})"
         ));
     }
-    let shipped = !name.contains("/tests/") && !name.ends_with("/tests.rs");
-    let may_print = !shipped || PRINTERS.iter().any(|printer| name.starts_with(printer));
+    let apart = only_tests
+        || ["/tests/", "/examples/"]
+            .iter()
+            .any(|folder| name.contains(folder));
+    let may_print = apart || PRINTERS.iter().any(|printer| name.starts_with(printer));
     let mut in_tests = false;
     for (number, line) in numbered(text) {
         let code = line.split("//").next().unwrap_or_default();
         in_tests |= code.trim_start().starts_with("#[cfg(test)]");
-        if !name.starts_with(UNSAFE_CRATE) && has_word(code, concat!("uns", "afe")) {
+        if !name.starts_with(UNSAFE_CRATE) && has_word(code, UNSAFE) {
             broken.push(format!(
-                "{name}:{number}: unsafe code is for {UNSAFE_CRATE} alone"
+                "{name}:{number}: {UNSAFE} code is for {UNSAFE_CRATE} alone"
             ));
         }
         let prints = [
@@ -149,7 +179,7 @@ mod tests {
 
     #[test]
     fn words_are_found_alone_only() {
-        let word = concat!("uns", "afe");
+        let word = UNSAFE;
         for (code, found) in [
             (format!("{word} {{ call() }}"), true),
             (format!("pub {word} fn f() {{}}"), true),
@@ -165,9 +195,22 @@ mod tests {
         let call = concat!("print", "ln!(\"x\");");
         let text =
             format!("fn f() {{\n    {call}\n}}\n#[cfg(test)]\nmod tests {{\n    {call}\n}}\n");
-        let broken = house_rules("crates/oci/src/lib.rs", &text);
+        let broken = house_rules("crates/oci/src/lib.rs", &text, false);
         assert_eq!(broken.len(), 1, "{broken:?}");
         assert!(broken[0].starts_with("crates/oci/src/lib.rs:2:"));
-        assert!(house_rules("crates/cli/src/main.rs", &text).is_empty());
+        assert!(house_rules("crates/cli/src/main.rs", &text, false).is_empty());
+        assert!(house_rules("crates/oci/src/tests.rs", &text, true).is_empty());
+    }
+
+    #[test]
+    fn modules_for_tests_are_known_by_their_declaration() {
+        let text = "mod a;\n#[cfg(test)]\nmod b;\n";
+        for (declared_in, file) in [
+            ("crates/x/src/lib.rs", "crates/x/src/b.rs"),
+            ("crates/x/src/parse/mod.rs", "crates/x/src/parse/b.rs"),
+            ("crates/x/src/parse.rs", "crates/x/src/parse/b.rs"),
+        ] {
+            assert_eq!(test_modules(declared_in, text), [PathBuf::from(file)]);
+        }
     }
 }

@@ -1,0 +1,82 @@
+//! Two images side by side.
+
+use std::collections::BTreeSet;
+use std::fmt;
+
+use serde_json::{Map, Value};
+
+use super::Image;
+
+/// One thing in which two images differ. `None` says that a side does not have it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Difference {
+    /// A path with a leading slash, or a field of the configuration such as `config.Env`.
+    pub what: String,
+    pub left: Option<String>,
+    pub right: Option<String>,
+}
+
+impl fmt::Display for Difference {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let side = |side: &Option<String>| side.clone().unwrap_or_else(|| "nothing".to_owned());
+        write!(
+            f,
+            "{}\n    left:  {}\n    right: {}",
+            self.what,
+            side(&self.left),
+            side(&self.right)
+        )
+    }
+}
+
+/// Everything in which the two differ, but for times and the history: kind, mode, owner, content,
+/// links, extended attributes of each path, and the configuration that a runtime reads.
+pub fn compare(left: &Image, right: &Image) -> Vec<Difference> {
+    let mut differences = Vec::new();
+    let paths: BTreeSet<&Vec<u8>> = left.entries.keys().chain(right.entries.keys()).collect();
+    for path in paths {
+        let texts = [left, right].map(|image| image.entries.get(path).map(ToString::to_string));
+        push(
+            &mut differences,
+            || format!("/{}", path.escape_ascii()),
+            texts,
+        );
+    }
+    for field in ["os", "architecture", "variant", "os.version"] {
+        let texts = [left, right].map(|image| text(&image.config[field]));
+        push(&mut differences, || field.to_owned(), texts);
+    }
+    let none = Map::new();
+    let [left, right] =
+        [left, right].map(|image| image.config["config"].as_object().unwrap_or(&none));
+    let fields: BTreeSet<&String> = left.keys().chain(right.keys()).collect();
+    for field in fields {
+        let texts = [left, right].map(|config| config.get(field).and_then(text));
+        push(&mut differences, || format!("config.{field}"), texts);
+    }
+    differences
+}
+
+fn push(
+    differences: &mut Vec<Difference>,
+    what: impl FnOnce() -> String,
+    [left, right]: [Option<String>; 2],
+) {
+    if left != right {
+        let what = what();
+        differences.push(Difference { what, left, right });
+    }
+}
+
+/// A value as text; what says nothing is the same as what is missing.
+fn text(value: &Value) -> Option<String> {
+    let empty = match value {
+        Value::Null => true,
+        Value::Bool(yes) => !yes,
+        Value::String(text) => text.is_empty(),
+        Value::Array(items) => items.is_empty(),
+        Value::Object(fields) => fields.is_empty(),
+        Value::Number(_) => false,
+    };
+    (!empty).then(|| value.to_string())
+}
