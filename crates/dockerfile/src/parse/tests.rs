@@ -3,10 +3,7 @@ use std::time::Duration;
 use launchway_diagnostics::{Code, Colour, Diagnostic, SourceMap, render_all};
 
 use super::*;
-use crate::{
-    CacheSharing, CommandLine, CopySource, Healthcheck, MountKind, Run, RunInvocation, RunMount,
-    RunNetwork, expand,
-};
+use crate::{CommandLine, CopySource, Healthcheck, Run, RunInvocation, RunNetwork};
 
 fn parse_text(text: &str) -> (SourceMap, Parsed) {
     let mut sources = SourceMap::new();
@@ -375,114 +372,7 @@ fn flags_of_run() {
             "FROM a\nRUN --device=gpu y",
             &[(codes::NOT_SUPPORTED, "--device=gpu")],
         ),
-        (
-            "FROM a\nRUN --mount=type=ssh y",
-            &[(codes::NOT_SUPPORTED, "ssh")],
-        ),
-        (
-            "FROM a\nRUN --mount=type=cahe,target=/x y",
-            &[(codes::BAD_MOUNT, "cahe")],
-        ),
-        (
-            "FROM a\nRUN --mount=taget=/x y",
-            &[(codes::BAD_MOUNT, "taget")],
-        ),
-        (
-            "FROM a\nRUN --mount=type=cache y",
-            &[(codes::BAD_MOUNT, "type=cache")],
-        ),
-        (
-            "FROM a\nRUN --mount=target=/x,uid=0 y",
-            &[(codes::BAD_MOUNT, "uid")],
-        ),
-        ("FROM a\nRUN --mount=target=/ y", &[(codes::BAD_MOUNT, "/")]),
-        (
-            "FROM a\nRUN --mount=target=/x,from=$y z",
-            &[(codes::VARIABLE_IN_FROM, "$y")],
-        ),
-        (
-            "FROM a\nRUN --mount=type=cache,target=/x,sharing=no y",
-            &[(codes::BAD_MOUNT, "no")],
-        ),
-        (
-            "FROM a\nRUN --mount=type=cache,target=/x,mode=9 y",
-            &[(codes::BAD_MOUNT, "9")],
-        ),
-        (
-            "FROM a\nRUN --mount=type=tmpfs,target=/x,from=b y",
-            &[(codes::USELESS_FIELD, "b")],
-        ),
     ]);
-}
-
-#[test]
-fn mounts() {
-    let lookup = |name: &str| (name == "U").then(|| "1000".to_owned());
-    let some = |text: &str| Some(text.to_owned());
-    for (flag, want) in [
-        (
-            "type=cache,target=/root/.npm/,uid=$U,mode=0755,sharing=locked",
-            RunMount::Cache {
-                id: "/root/.npm".to_owned(),
-                target: "/root/.npm/".to_owned(),
-                sharing: CacheSharing::Locked,
-                from: None,
-                source: None,
-                mode: Some(0o755),
-                uid: Some(1000),
-                gid: None,
-                readonly: false,
-            },
-        ),
-        (
-            "from=build,src=/out,dst=/x,rw",
-            RunMount::Bind {
-                target: "/x".to_owned(),
-                source: some("/out"),
-                from: some("build"),
-                readwrite: true,
-            },
-        ),
-        (
-            "type=secret,id=a/token,required",
-            RunMount::Secret {
-                id: "a/token".to_owned(),
-                target: some("/run/secrets/token"),
-                env: None,
-                required: true,
-                mode: None,
-                uid: None,
-                gid: None,
-            },
-        ),
-        (
-            "type=secret,id=t,env=TOKEN",
-            RunMount::Secret {
-                id: "t".to_owned(),
-                target: None,
-                env: some("TOKEN"),
-                required: false,
-                mode: None,
-                uid: None,
-                gid: None,
-            },
-        ),
-        (
-            "type=tmpfs,target=/t,size=1.5m",
-            RunMount::Tmpfs {
-                target: "/t".to_owned(),
-                size: Some(1_572_864),
-            },
-        ),
-    ] {
-        let run = run(&format!("RUN --mount={flag} true"));
-        let got = run.mounts[0].resolve(&|word| expand(word, '\\', &lookup));
-        assert_eq!(got, Ok(want), "{flag}");
-    }
-    assert_eq!(
-        run("RUN --mount=target=/x,ro true").mounts[0].kind,
-        MountKind::Bind
-    );
 }
 
 #[test]

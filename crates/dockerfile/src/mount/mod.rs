@@ -1,11 +1,16 @@
 //! `RUN --mount`: the fields as written, and the mount they mean once variables are known.
 
-use std::ops::Range;
+mod read;
 
-use launchway_diagnostics::{Diagnostic, Span, Spanned, closest};
+#[cfg(test)]
+mod tests;
+
+use launchway_diagnostics::{Diagnostic, Span, Spanned};
+
+pub(crate) use read::parse;
 
 use crate::ignore::clean;
-use crate::{ExpandError, codes, expand};
+use crate::{ExpandError, codes};
 
 /// One `--mount` flag. Docker expands every value but `from` when the step runs; `type` is taken
 /// as it stands here.
@@ -99,68 +104,6 @@ enum Key {
     Uid,
     Gid,
     Env,
-}
-
-const KEYS: [(&str, Key); 19] = [
-    ("type", Key::Type),
-    ("from", Key::From),
-    ("source", Key::Source),
-    ("src", Key::Source),
-    ("target", Key::Target),
-    ("dst", Key::Target),
-    ("destination", Key::Target),
-    ("readonly", Key::ReadOnly),
-    ("ro", Key::ReadOnly),
-    ("readwrite", Key::ReadWrite),
-    ("rw", Key::ReadWrite),
-    ("required", Key::Required),
-    ("size", Key::Size),
-    ("id", Key::Id),
-    ("sharing", Key::Sharing),
-    ("mode", Key::Mode),
-    ("uid", Key::Uid),
-    ("gid", Key::Gid),
-    ("env", Key::Env),
-];
-
-/// Reads the value of a `--mount`. Fields without variables are checked at once.
-pub(crate) fn parse(
-    flag: &Spanned<String>,
-    escape: char,
-    problems: &mut Vec<Diagnostic>,
-) -> Result<MountFlag, Diagnostic> {
-    let mut fields = Vec::new();
-    for (text, place) in split_fields(flag)? {
-        fields.push(read_field(flag, &text, place)?);
-    }
-    let mut mount = MountFlag {
-        kind: kind(&fields)?,
-        from: None,
-        span: flag.span,
-        fields,
-    };
-    mount.from = mount.text(Key::From).filter(|from| !from.is_empty());
-    if let Some(from) = &mount.from {
-        crate::parse::check_from(from, escape, problems);
-        if mount.kind == MountKind::Tmpfs {
-            problems.push(
-                Diagnostic::warning(codes::USELESS_FIELD, "a tmpfs mount is always empty")
-                    .at(from.span, "has no effect"),
-            );
-            mount.from = None;
-        }
-    }
-    let expand_checked = |word: &str| expand(word, escape, &|_| None);
-    let variable = |field: &Field| {
-        field
-            .value
-            .as_ref()
-            .is_some_and(|value| value.contains('$'))
-    };
-    if !mount.fields.iter().any(variable) {
-        mount.resolve(&expand_checked)?;
-    }
-    Ok(mount)
 }
 
 impl MountFlag {
@@ -371,115 +314,6 @@ impl Known<'_> {
             uid: self.number(Key::Uid, 10)?,
             gid: self.number(Key::Gid, 10)?,
         })
-    }
-}
-
-/// The comma-separated fields with their ranges; a field can be put in double quotes.
-fn split_fields(flag: &Spanned<String>) -> Result<Vec<(String, Range<usize>)>, Diagnostic> {
-    let text = flag.value.as_str();
-    let mut fields = Vec::new();
-    let mut at = 0;
-    loop {
-        let rest = &text[at..];
-        let (field, length) = match rest.strip_prefix('"') {
-            None => {
-                let length = rest.find(',').unwrap_or(rest.len());
-                (rest[..length].to_owned(), length)
-            }
-            Some(_) => {
-                quoted_field(rest).ok_or_else(|| bad(flag.span, "a quoted field is not closed"))?
-            }
-        };
-        fields.push((field, at..at + length));
-        at += length;
-        if at == text.len() {
-            return Ok(fields);
-        }
-        // The comma.
-        at += 1;
-    }
-}
-
-/// A field that starts with a quote, which a doubled quote stands for, and its length.
-fn quoted_field(text: &str) -> Option<(String, usize)> {
-    let mut field = String::new();
-    let mut input = text.char_indices().skip(1).peekable();
-    while let Some((at, next)) = input.next() {
-        if next != '"' {
-            field.push(next);
-        } else if input.next_if(|(_, after)| *after == '"').is_some() {
-            field.push('"');
-        } else {
-            let end = at + 1;
-            let closed = text[end..].is_empty() || text[end..].starts_with(',');
-            return closed.then_some((field, end));
-        }
-    }
-    None
-}
-
-fn read_field(
-    flag: &Spanned<String>,
-    text: &str,
-    place: Range<usize>,
-) -> Result<Field, Diagnostic> {
-    let start = flag.span.start as usize;
-    // A value that was put together from quotes or several lines has no places of its own.
-    let exact = flag.span.range().len() == flag.value.len() && flag.value[place.clone()] == *text;
-    let span = |range: Range<usize>| {
-        if exact {
-            let from = start + place.start;
-            Span::new(flag.span.source, from + range.start..from + range.end)
-        } else {
-            flag.span
-        }
-    };
-    let (name, value) = match text.split_once('=') {
-        Some((name, value)) => (name, Some(value)),
-        None => (text, None),
-    };
-    let name_span = span(0..name.len());
-    let lower = name.to_ascii_lowercase();
-    let Some(&(_, key)) = KEYS.iter().find(|(known, _)| *known == lower) else {
-        let mut problem = bad(name_span, "no field of a mount");
-        if let Some(near) = closest(&lower, KEYS.map(|(known, _)| known)) {
-            problem = problem.help(format!("did you mean `{near}`?"));
-        }
-        return Err(problem);
-    };
-    if value.is_none() && !matches!(key, Key::ReadOnly | Key::ReadWrite | Key::Required) {
-        return Err(bad(name_span, "needs a value"));
-    }
-    Ok(Field {
-        key,
-        name: Spanned::new(name.to_owned(), name_span),
-        value: value.map(|value| Spanned::new(value.to_owned(), span(name.len() + 1..text.len()))),
-    })
-}
-
-fn kind(fields: &[Field]) -> Result<MountKind, Diagnostic> {
-    let mut types = fields.iter().rev().filter(|field| field.key == Key::Type);
-    let Some(value) = types.next().and_then(|field| field.value.as_ref()) else {
-        return Ok(MountKind::Bind);
-    };
-    match value.to_ascii_lowercase().as_str() {
-        "bind" => Ok(MountKind::Bind),
-        "cache" => Ok(MountKind::Cache),
-        "secret" => Ok(MountKind::Secret),
-        "tmpfs" => Ok(MountKind::Tmpfs),
-        "ssh" => Err(
-            Diagnostic::error(codes::NOT_SUPPORTED, "RUN --mount=type=ssh")
-                .at(value.span, "agents are not forwarded to steps")
-                .help("use a secret mount with a key made for the purpose"),
-        ),
-        other => {
-            let known = ["bind", "cache", "secret", "tmpfs"];
-            let mut problem = bad(value.span, "no type of mount");
-            if let Some(near) = closest(other, known) {
-                problem = problem.help(format!("did you mean `{near}`?"));
-            }
-            Err(problem)
-        }
     }
 }
 
