@@ -1,11 +1,24 @@
 //! The caller's side of a run: starts the helper, passes its output on, and tells how it ended.
 
-use std::path::PathBuf;
+use std::io::{self, Read, Write};
+use std::net::Shutdown;
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::net::UnixStream;
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, ChildStderr, ChildStdout, Command};
+use std::sync::Arc;
+use std::thread::JoinHandle;
 
-use crate::error::SandboxError;
-use crate::spec::{Exit, RunSpec, Stream};
+use rustix::event::{PollFd, PollFlags, poll};
+use rustix::io::Errno;
 
-/// Receives output as it comes, in pieces of no particular shape.
+use crate::error::{ExecError, SandboxError};
+use crate::helper::MARKER;
+use crate::spec::{Exit, MountSpec, RunSpec, Stream};
+use crate::wire::{Order, Report};
+
+/// Receives output as it comes, in pieces of no particular shape, on a thread of its own.
 pub type OutputSink = Box<dyn FnMut(Stream, &[u8]) + Send>;
 
 /// What the command reads, and where its output goes.
@@ -26,6 +39,8 @@ impl Stdio {
 }
 
 /// Starts commands in sandboxes of their own.
+///
+/// A run costs about COST more than the command itself, most of it in creating namespaces and mounts.
 #[derive(Clone, Debug)]
 pub struct Sandbox {
     helper: PathBuf,
@@ -40,33 +55,220 @@ impl Sandbox {
         }
     }
 
+    /// Starts a command. That it cannot be started inside the root is told by [`Running::wait`].
     pub fn spawn(&self, spec: &RunSpec, stdio: Stdio) -> Result<Running, SandboxError> {
-        let _ = (&self.helper, spec, stdio.stdin, stdio.output);
-        Err(SandboxError::Lost(String::new()))
+        check(spec)?;
+        let (ours, theirs) = UnixStream::pair().map_err(SandboxError::Start)?;
+        let mut child = Command::new(&self.helper)
+            .arg0(MARKER)
+            .env_clear()
+            .stdin(OwnedFd::from(theirs))
+            .stdout(std::process::Stdio::piped())
+            .stderr(std::process::Stdio::piped())
+            .spawn()
+            .map_err(SandboxError::Start)?;
+        let Stdio { stdin, output } = stdio;
+        let (Some(stdout), Some(stderr)) = (child.stdout.take(), child.stderr.take()) else {
+            return Err(SandboxError::Start(io::ErrorKind::BrokenPipe.into()));
+        };
+        let mut running = Running {
+            child,
+            helper: Arc::new(ours),
+            reader: None,
+            exit: None,
+        };
+        let reader = std::thread::Builder::new()
+            .name(String::from("sandbox-output"))
+            .spawn(move || deliver(stdout, stderr, output))
+            .map_err(SandboxError::Start)?;
+        running.reader = Some(reader);
+        let order = Order {
+            spec: spec.clone(),
+            stdin,
+        }
+        .encode();
+        // A helper that ended already has told why.
+        match (&*running.helper).write_all(&order) {
+            Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
+                return Err(SandboxError::Start(error));
+            }
+            _ => Ok(running),
+        }
     }
+}
+
+/// What no kernel would be right to guess.
+fn check(spec: &RunSpec) -> Result<(), SandboxError> {
+    let refuse = |why: String| Err(SandboxError::Spec(why));
+    let absolute = |what: &str, path: &Path| {
+        if path.is_absolute() {
+            Ok(())
+        } else {
+            refuse(format!("the {what} {} is not absolute", path.display()))
+        }
+    };
+    if spec.argv.is_empty() {
+        return refuse(String::from("there is no command"));
+    }
+    if spec.upper.is_some() != spec.work.is_some() {
+        return refuse(String::from(
+            "an upper directory and a work directory go together",
+        ));
+    }
+    // The kernel's limit, less the layer for mount points.
+    if spec.lower.len() > 498 {
+        return refuse(format!(
+            "{} layers are more than the kernel stacks (498)",
+            spec.lower.len()
+        ));
+    }
+    for path in spec.lower.iter().chain(&spec.upper).chain(&spec.work) {
+        absolute("layer", path)?;
+    }
+    absolute("working directory", &spec.cwd)?;
+    for mount in &spec.mounts {
+        match mount {
+            MountSpec::Bind { source, target, .. } => {
+                absolute("mount source", source)?;
+                absolute("mount target", target)?;
+            }
+            MountSpec::Tmpfs { target, .. } => absolute("mount target", target)?,
+        }
+    }
+    Ok(())
 }
 
 /// A command under way. Dropping it kills the whole process tree.
 #[derive(Debug)]
-pub struct Running {}
+pub struct Running {
+    child: Child,
+    helper: Arc<UnixStream>,
+    reader: Option<JoinHandle<()>>,
+    exit: Option<Exit>,
+}
 
 impl Running {
     /// Waits until the command and everything it started are gone and all output was delivered.
     pub fn wait(&mut self) -> Result<Exit, SandboxError> {
-        Err(SandboxError::Lost(String::new()))
+        if let Some(exit) = self.exit {
+            return Ok(exit);
+        }
+        let mut bytes = Vec::new();
+        // Ends when the helper and init are gone; the command itself never holds the connection.
+        let read = (&*self.helper).read_to_end(&mut bytes);
+        let status = self.child.wait().map_err(SandboxError::Start)?;
+        if let Some(reader) = self.reader.take()
+            && let Err(panic) = reader.join()
+        {
+            std::panic::resume_unwind(panic);
+        }
+        let Some(report) = Report::decode(&bytes) else {
+            let why = read
+                .err()
+                .map_or_else(|| status.to_string(), |error| error.to_string());
+            return Err(SandboxError::Lost(why));
+        };
+        let exit = match report {
+            Report::Exited(code) => Exit::Code(code),
+            Report::Signaled(signal) => Exit::Signal(signal),
+            Report::TimedOut => Exit::TimedOut,
+            Report::Failed { step, errno } => {
+                return Err(SandboxError::Setup {
+                    step,
+                    source: io::Error::from_raw_os_error(errno),
+                });
+            }
+            Report::NotExecuted { program, cause } => {
+                return Err(ExecError { program, cause }.into());
+            }
+            Report::Lost(signal) => {
+                return Err(SandboxError::Lost(format!(
+                    "its first process was killed by signal {signal}"
+                )));
+            }
+        };
+        self.exit = Some(exit);
+        Ok(exit)
     }
 
     #[must_use]
     pub fn killer(&self) -> Killer {
-        Killer {}
+        Killer {
+            helper: Arc::clone(&self.helper),
+        }
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.killer().kill();
+        // The helper ends by itself now; this only collects it.
+        let _ = self.child.wait();
+        if let Some(reader) = self.reader.take() {
+            // A panic of the receiver of the output has been printed already.
+            let _ = reader.join();
+        }
     }
 }
 
 /// Ends a run from elsewhere.
 #[derive(Clone, Debug)]
-pub struct Killer {}
+pub struct Killer {
+    helper: Arc<UnixStream>,
+}
 
 impl Killer {
     /// Kills the whole process tree at once. Does nothing when it is already gone.
-    pub fn kill(&self) {}
+    pub fn kill(&self) {
+        // The helper takes the end of what the caller has to say for this wish. It fails when the helper is gone.
+        let _ = self.helper.shutdown(Shutdown::Write);
+    }
+}
+
+/// Passes output on until both streams end.
+fn deliver(mut stdout: ChildStdout, mut stderr: ChildStderr, mut output: OutputSink) {
+    let mut buffer = vec![0; 64 * 1024];
+    let mut open = (true, true);
+    while open.0 || open.1 {
+        let mut events = Vec::with_capacity(2);
+        if open.0 {
+            events.push((
+                Stream::Stdout,
+                PollFd::from_borrowed_fd(stdout.as_fd(), PollFlags::IN),
+            ));
+        }
+        if open.1 {
+            events.push((
+                Stream::Stderr,
+                PollFd::from_borrowed_fd(stderr.as_fd(), PollFlags::IN),
+            ));
+        }
+        let (streams, mut polled): (Vec<Stream>, Vec<PollFd<'_>>) = events.into_iter().unzip();
+        match poll(&mut polled, None) {
+            Ok(_) => {}
+            Err(Errno::INTR) => continue,
+            Err(_) => return,
+        }
+        let ready: Vec<Stream> = streams
+            .into_iter()
+            .zip(&polled)
+            .filter(|(_, event)| !event.revents().is_empty())
+            .map(|(stream, _)| stream)
+            .collect();
+        drop(polled);
+        for stream in ready {
+            let read = match stream {
+                Stream::Stdout => stdout.read(&mut buffer),
+                Stream::Stderr => stderr.read(&mut buffer),
+            };
+            match read {
+                Ok(count) if count > 0 => output(stream, &buffer[..count]),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                _ => match stream {
+                    Stream::Stdout => open.0 = false,
+                    Stream::Stderr => open.1 = false,
+                },
+            }
+        }
+    }
 }

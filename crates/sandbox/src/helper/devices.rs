@@ -1,0 +1,224 @@
+//! `/proc`, `/sys` and `/dev`, and what of them a command must not see or change: the same as in Docker's containers.
+
+use std::ffi::OsStr;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::Path;
+
+use rustix::fs::{FileType, Mode, OFlags, fstat, mkdirat, openat, symlinkat};
+use rustix::io::Errno;
+use rustix::mount::{OpenTreeFlags, open_tree};
+
+use super::mounts::{clone_tree, mount_at, mount_on, new_file_system};
+use super::resolve::open_path;
+use super::scratch::Scratch;
+use super::{Refused, Step, sys};
+
+/// Shown empty.
+const MASKED: [&str; 12] = [
+    "proc/acpi",
+    "proc/asound",
+    "proc/interrupts",
+    "proc/kcore",
+    "proc/keys",
+    "proc/latency_stats",
+    "proc/sched_debug",
+    "proc/scsi",
+    "proc/timer_list",
+    "proc/timer_stats",
+    "sys/devices/virtual/powercap",
+    "sys/firmware",
+];
+
+/// Shown, but not to be written.
+const READ_ONLY: [&str; 5] = [
+    "proc/bus",
+    "proc/fs",
+    "proc/irq",
+    "proc/sys",
+    "proc/sysrq-trigger",
+];
+
+/// Nodes bound from the host. Only these mounts allow devices at all: a node that a command makes cannot be opened.
+const NODES: [&str; 6] = ["null", "zero", "full", "random", "urandom", "tty"];
+
+const LINKS: [(&str, &str); 6] = [
+    ("fd", "/proc/self/fd"),
+    ("stdin", "/proc/self/fd/0"),
+    ("stdout", "/proc/self/fd/1"),
+    ("stderr", "/proc/self/fd/2"),
+    ("core", "/proc/kcore"),
+    ("ptmx", "pts/ptmx"),
+];
+
+const LOCKED_DOWN: u64 = sys::MOUNT_NO_SETUID | sys::MOUNT_NO_DEVICES | sys::MOUNT_NO_EXEC;
+
+pub(super) fn mount_kernel_file_systems(
+    root: BorrowedFd<'_>,
+    scratch: &Scratch,
+) -> Result<(), Refused> {
+    let proc = process_files().step("mounting the process information")?;
+    mount_at(root, proc.as_fd(), Path::new("/proc"), true).step("mounting on /proc")?;
+    let sys = system_files(scratch)?;
+    mount_at(root, sys.as_fd(), Path::new("/sys"), true).step("mounting on /sys")?;
+    device_files(root)?;
+    for path in READ_ONLY {
+        protect(root, path).step(format_args!("protecting /{path}"))?;
+    }
+    for path in MASKED {
+        mask(root, path, scratch)?;
+    }
+    Ok(())
+}
+
+/// Shows the processes of this sandbox. A user namespace may only have that where the host's own view is unmasked;
+/// otherwise the host's view is all there is, and it is no more than the user could see anyway.
+fn process_files() -> std::io::Result<OwnedFd> {
+    match new_file_system("proc", &[], LOCKED_DOWN) {
+        Err(Errno::PERM) => clone_tree(Path::new("/proc"), LOCKED_DOWN),
+        other => other.map_err(Into::into),
+    }
+}
+
+/// A user namespace with the host's network may not mount its own, and gets the host's with all that is mounted there.
+fn system_files(scratch: &Scratch) -> Result<OwnedFd, Refused> {
+    match new_file_system("sysfs", &[], LOCKED_DOWN | sys::MOUNT_READ_ONLY) {
+        Err(Errno::PERM) => {}
+        other => return other.step("mounting the system information"),
+    }
+    match clone_tree(Path::new("/sys"), LOCKED_DOWN | sys::MOUNT_READ_ONLY) {
+        Ok(host) => Ok(host),
+        // Builds hardly ever look there.
+        Err(_) => scratch.empty_directory(),
+    }
+}
+
+fn device_files(root: BorrowedFd<'_>) -> Result<(), Refused> {
+    let memory = |mode, size, attributes| {
+        new_file_system(
+            "tmpfs",
+            &[("mode", Some(mode)), ("size", Some(size))],
+            attributes,
+        )
+    };
+    let devices = memory(
+        "0755",
+        "65536k",
+        sys::MOUNT_NO_SETUID | sys::MOUNT_NO_DEVICES,
+    )
+    .step("mounting the device files")?;
+    let fill = || {
+        for name in NODES {
+            openat(
+                &devices,
+                name,
+                OFlags::CREATE | OFlags::WRONLY | OFlags::CLOEXEC,
+                Mode::from_raw_mode(0o666),
+            )?;
+        }
+        for (name, target) in LINKS {
+            symlinkat(target, &devices, name)?;
+        }
+        for name in ["pts", "shm", "mqueue"] {
+            mkdirat(&devices, name, Mode::from_raw_mode(0o755))?;
+        }
+        Ok::<_, Errno>(())
+    };
+    fill().step("preparing the device files")?;
+    mount_at(root, devices.as_fd(), Path::new("/dev"), true).step("mounting on /dev")?;
+
+    let inside = |name: &str, mount: BorrowedFd<'_>| {
+        let place = openat(
+            &devices,
+            name,
+            OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC,
+            Mode::empty(),
+        )
+        .step(format_args!("opening /dev/{name}"))?;
+        mount_on(mount, place.as_fd()).step(format_args!("mounting on /dev/{name}"))
+    };
+    for name in NODES {
+        match host_node(OsStr::new(name)) {
+            Ok(node) => inside(name, node.as_fd())?,
+            // Without a terminal device programs behave as without a terminal, which there is not anyway.
+            Err(Errno::NOENT) if name == "tty" => {}
+            Err(error) => return Err(error).step(format_args!("opening the host's /dev/{name}")),
+        }
+    }
+    let options = [
+        ("newinstance", None),
+        ("ptmxmode", Some("0666")),
+        ("mode", Some("0620")),
+        ("gid", Some("5")),
+    ];
+    // Group 5 owns terminals; a user namespace with a single id does not have it.
+    let terminals = new_file_system(
+        "devpts",
+        &options,
+        sys::MOUNT_NO_SETUID | sys::MOUNT_NO_EXEC,
+    )
+    .or_else(|_| {
+        new_file_system(
+            "devpts",
+            &options[..3],
+            sys::MOUNT_NO_SETUID | sys::MOUNT_NO_EXEC,
+        )
+    })
+    .step("mounting the terminals")?;
+    inside("pts", terminals.as_fd())?;
+    let shared = memory("1777", "65536k", LOCKED_DOWN).step("mounting the shared memory")?;
+    inside("shm", shared.as_fd())?;
+    // Kernels may be built without message queues.
+    if let Ok(queues) = new_file_system("mqueue", &[], LOCKED_DOWN) {
+        inside("mqueue", queues.as_fd())?;
+    }
+    Ok(())
+}
+
+/// A mount of one of the host's device nodes.
+fn host_node(name: &OsStr) -> rustix::io::Result<OwnedFd> {
+    let node = open_tree(
+        rustix::fs::CWD,
+        Path::new("/dev").join(name),
+        OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC,
+    )?;
+    if FileType::from_raw_mode(fstat(&node)?.st_mode) == FileType::CharacterDevice {
+        Ok(node)
+    } else {
+        Err(Errno::NODEV)
+    }
+}
+
+/// Covers a path with a read-only mount of itself.
+fn protect(root: BorrowedFd<'_>, path: &str) -> std::io::Result<()> {
+    let place = match open_path(root, Path::new(path)) {
+        Ok(place) => place,
+        Err(Errno::NOENT) => return Ok(()),
+        Err(error) => return Err(error.into()),
+    };
+    let mount = open_tree(
+        &place,
+        "",
+        OpenTreeFlags::OPEN_TREE_CLONE
+            | OpenTreeFlags::OPEN_TREE_CLOEXEC
+            | OpenTreeFlags::AT_RECURSIVE
+            | OpenTreeFlags::AT_EMPTY_PATH,
+    )?;
+    sys::set_mount_attributes(mount.as_fd(), LOCKED_DOWN | sys::MOUNT_READ_ONLY)?;
+    Ok(mount_on(mount.as_fd(), place.as_fd())?)
+}
+
+fn mask(root: BorrowedFd<'_>, path: &str, scratch: &Scratch) -> Result<(), Refused> {
+    let doing = || format!("masking /{path}");
+    let place = match open_path(root, Path::new(path)) {
+        Ok(place) => place,
+        Err(Errno::NOENT) => return Ok(()),
+        Err(error) => return Err(error).step(doing()),
+    };
+    let kind = FileType::from_raw_mode(fstat(&place).step(doing())?.st_mode);
+    let cover = if kind == FileType::Directory {
+        scratch.empty_directory()?
+    } else {
+        host_node(OsStr::new("null")).step(doing())?
+    };
+    mount_on(cover.as_fd(), place.as_fd()).step(doing())
+}

@@ -1,0 +1,103 @@
+//! Process 1 of the sandbox: builds the root, starts the command, reaps what is left over, and reports.
+
+use std::ffi::OsString;
+use std::io::Write;
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::net::UnixStream;
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::Errno;
+use rustix::process::{
+    DumpableBehavior, Pid, Signal, WaitOptions, WaitStatus, set_dumpable_behavior,
+    set_parent_process_death_signal, wait,
+};
+
+use super::{Refused, Step, command, devices, mounts, overlay, scratch, sys};
+use crate::wire::{Order, Report};
+
+pub(super) fn run(
+    order: &Order,
+    filter: &[sys::FilterInstruction],
+    caller: &UnixStream,
+    supervisor: &OwnedFd,
+) -> ! {
+    let report = live(order, filter, caller, supervisor).unwrap_or_else(|refused| refused.report());
+    let mut caller = caller;
+    // With the caller gone there is nobody to tell.
+    let _ = caller.write_all(&report.encode());
+    // Everything that still runs in the sandbox is killed by the kernel now.
+    sys::exit_now(0)
+}
+
+fn live(
+    order: &Order,
+    filter: &[sys::FilterInstruction],
+    caller: &UnixStream,
+    supervisor: &OwnedFd,
+) -> Result<Report, Refused> {
+    set_parent_process_death_signal(Some(Signal::KILL))
+        .step("tying the sandbox to its supervisor")?;
+    // The signal only tells of ends to come.
+    let mut events = [PollFd::new(supervisor, PollFlags::IN)];
+    if poll(
+        &mut events,
+        Some(&Timespec {
+            tv_sec: 0,
+            tv_nsec: 0,
+        }),
+    )
+    .step("looking at the supervisor")?
+        != 0
+    {
+        sys::exit_now(1);
+    }
+
+    enter_root(order)?;
+    // The command may look at process 1, but not into it.
+    set_dumpable_behavior(DumpableBehavior::NotDumpable).step("shielding the first process")?;
+    match sys::fork().step("starting the command's process")? {
+        sys::Forked::Child => command::run(order, filter, caller),
+        sys::Forked::Parent(command) => reap(command),
+    }
+}
+
+fn enter_root(order: &Order) -> Result<(), Refused> {
+    let spec = &order.spec;
+    let scratch = scratch::Scratch::mount()?;
+    let targets = mounts::plan(spec, &scratch)?;
+    let root = overlay::mount_root(spec, &scratch, &targets)?;
+    mounts::attach_over_root(root.as_fd()).step("attaching the root")?;
+    devices::mount_kernel_file_systems(root.as_fd(), &scratch)?;
+    mounts::mount_targets(root.as_fd(), &targets)?;
+    mounts::pivot(root.as_fd())
+}
+
+/// Waits for everything until the command itself has ended.
+fn reap(command: Pid) -> Result<Report, Refused> {
+    loop {
+        match wait(WaitOptions::empty()) {
+            Ok(Some((process, status))) if process == command => return Ok(outcome(status)),
+            Ok(_) | Err(Errno::INTR) => {}
+            Err(error) => return Err(error).step("waiting for the command"),
+        }
+    }
+}
+
+fn outcome(status: WaitStatus) -> Report {
+    match (status.exit_status(), status.terminating_signal()) {
+        (Some(code), _) => Report::Exited(code),
+        (None, Some(signal)) => Report::Signaled(signal),
+        (None, None) => Report::Lost(0),
+    }
+}
+
+/// Value of a variable in the command's environment; the last one counts, as in a shell.
+pub(super) fn variable<'a>(order: &'a Order, name: &str) -> Option<&'a OsString> {
+    order
+        .spec
+        .env
+        .iter()
+        .rev()
+        .find(|(key, _)| key == name)
+        .map(|(_, value)| value)
+}

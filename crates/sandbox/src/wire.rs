@@ -1,0 +1,439 @@
+//! How a run's description gets to the helper and its outcome back: length-prefixed fields, in memory only, between two
+//! processes of the same program. Nothing is stored, so there is no version.
+
+use std::ffi::{OsStr, OsString};
+use std::io::{self, Read};
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use crate::elf::Machine;
+use crate::error::ExecFailure;
+use crate::spec::{MountSpec, Network, RunSpec, UserIds};
+
+/// What the helper is given.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Order {
+    pub(crate) spec: RunSpec,
+    pub(crate) stdin: Option<Vec<u8>>,
+}
+
+/// What the helper says, at least once; the first report counts.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Report {
+    Exited(i32),
+    Signaled(i32),
+    TimedOut,
+    /// A step of the preparation failed with an OS error.
+    Failed {
+        step: String,
+        errno: i32,
+    },
+    NotExecuted {
+        program: PathBuf,
+        cause: ExecFailure,
+    },
+    /// The first process of the sandbox died of this signal without saying anything.
+    Lost(i32),
+}
+
+impl Order {
+    /// With its length in front.
+    pub(crate) fn encode(&self) -> Vec<u8> {
+        let Self { spec, stdin } = self;
+        let mut out = Writer::default();
+        out.list(&spec.lower, |out, path| out.path(path));
+        out.optional(spec.upper.as_ref(), |out, path| out.path(path));
+        out.optional(spec.work.as_ref(), |out, path| out.path(path));
+        out.list(&spec.mounts, Writer::mount);
+        out.list(&spec.argv, |out, word| out.bytes(word.as_bytes()));
+        out.list(&spec.env, |out, (name, value)| {
+            out.bytes(name.as_bytes());
+            out.bytes(value.as_bytes());
+        });
+        out.path(&spec.cwd);
+        out.number(spec.user.uid.into());
+        out.number(spec.user.gid.into());
+        out.list(&spec.user.groups, |out, group| out.number((*group).into()));
+        out.bytes(spec.hostname.as_bytes());
+        out.flag(spec.network == Network::None);
+        out.optional(spec.resolv_conf.as_ref(), |out, path| out.path(path));
+        out.optional(spec.hosts.as_ref(), |out, path| out.path(path));
+        out.optional(spec.timeout.as_ref(), |out, timeout| {
+            out.number(u64::try_from(timeout.as_millis()).unwrap_or(u64::MAX));
+        });
+        out.flag(spec.no_new_privileges);
+        out.optional(stdin.as_ref(), |out, bytes| out.bytes(bytes));
+        let mut framed = u64::try_from(out.0.len())
+            .unwrap_or(u64::MAX)
+            .to_le_bytes()
+            .to_vec();
+        framed.append(&mut out.0);
+        framed
+    }
+
+    pub(crate) fn read(from: &mut impl Read) -> io::Result<Self> {
+        let mut length = [0; 8];
+        from.read_exact(&mut length)?;
+        let length = u64::from_le_bytes(length);
+        let mut bytes = Vec::new();
+        from.take(length).read_to_end(&mut bytes)?;
+        if u64::try_from(bytes.len()) != Ok(length) {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+        let mut input = Reader(&bytes);
+        let spec = RunSpec {
+            lower: input.list(Reader::path)?,
+            upper: input.optional(Reader::path)?,
+            work: input.optional(Reader::path)?,
+            mounts: input.list(Reader::mount)?,
+            argv: input.list(Reader::os_string)?,
+            env: input.list(|input| Ok((input.os_string()?, input.os_string()?)))?,
+            cwd: input.path()?,
+            user: UserIds {
+                uid: input.small()?,
+                gid: input.small()?,
+                groups: input.list(Reader::small)?,
+            },
+            hostname: input.text()?,
+            network: if input.flag()? {
+                Network::None
+            } else {
+                Network::Host
+            },
+            resolv_conf: input.optional(Reader::path)?,
+            hosts: input.optional(Reader::path)?,
+            timeout: input.optional(Reader::number)?.map(Duration::from_millis),
+            no_new_privileges: input.flag()?,
+        };
+        Ok(Self {
+            spec,
+            stdin: input.optional(|input| input.bytes().map(<[u8]>::to_vec))?,
+        })
+    }
+}
+
+impl Report {
+    pub(crate) fn encode(&self) -> Vec<u8> {
+        let mut out = Writer::default();
+        match self {
+            Self::Exited(code) => out.tagged(0, *code),
+            Self::Signaled(signal) => out.tagged(1, *signal),
+            Self::TimedOut => out.tagged(2, 0),
+            Self::Failed { step, errno } => {
+                out.tagged(3, *errno);
+                out.bytes(step.as_bytes());
+            }
+            Self::NotExecuted { program, cause } => {
+                out.tagged(4, 0);
+                out.path(program);
+                out.failure(cause);
+            }
+            Self::Lost(signal) => out.tagged(5, *signal),
+        }
+        out.0
+    }
+
+    /// `None` when the bytes do not begin with a whole report.
+    pub(crate) fn decode(bytes: &[u8]) -> Option<Self> {
+        let mut input = Reader(bytes);
+        let tag = input.number().ok()?;
+        let number = input.signed().ok()?;
+        Some(match tag {
+            0 => Self::Exited(number),
+            1 => Self::Signaled(number),
+            2 => Self::TimedOut,
+            3 => Self::Failed {
+                step: input.text().ok()?,
+                errno: number,
+            },
+            4 => Self::NotExecuted {
+                program: input.path().ok()?,
+                cause: input.failure().ok()?,
+            },
+            5 => Self::Lost(number),
+            _ => return None,
+        })
+    }
+}
+
+#[derive(Default)]
+struct Writer(Vec<u8>);
+
+impl Writer {
+    fn number(&mut self, value: u64) {
+        self.0.extend_from_slice(&value.to_le_bytes());
+    }
+
+    fn signed(&mut self, value: i32) {
+        self.0.extend_from_slice(&value.to_le_bytes());
+    }
+
+    fn tagged(&mut self, tag: u64, value: i32) {
+        self.number(tag);
+        self.signed(value);
+    }
+
+    fn flag(&mut self, value: bool) {
+        self.0.push(u8::from(value));
+    }
+
+    fn bytes(&mut self, value: &[u8]) {
+        self.number(u64::try_from(value.len()).unwrap_or(u64::MAX));
+        self.0.extend_from_slice(value);
+    }
+
+    fn path(&mut self, value: &Path) {
+        self.bytes(value.as_os_str().as_bytes());
+    }
+
+    fn optional<T>(&mut self, value: Option<&T>, write: impl FnOnce(&mut Self, &T)) {
+        self.flag(value.is_some());
+        if let Some(value) = value {
+            write(self, value);
+        }
+    }
+
+    fn list<T>(&mut self, values: &[T], mut write: impl FnMut(&mut Self, &T)) {
+        self.number(u64::try_from(values.len()).unwrap_or(u64::MAX));
+        for value in values {
+            write(self, value);
+        }
+    }
+
+    fn mount(&mut self, mount: &MountSpec) {
+        match mount {
+            MountSpec::Bind {
+                source,
+                target,
+                read_only,
+            } => {
+                self.flag(true);
+                self.path(source);
+                self.path(target);
+                self.flag(*read_only);
+            }
+            MountSpec::Tmpfs { target, size, mode } => {
+                self.flag(false);
+                self.path(target);
+                self.optional(size.as_ref(), |out, size| out.number(*size));
+                self.number((*mode).into());
+            }
+        }
+    }
+
+    fn failure(&mut self, cause: &ExecFailure) {
+        match cause {
+            ExecFailure::NotFound => self.tagged(0, 0),
+            ExecFailure::NotInPath => self.tagged(1, 0),
+            ExecFailure::PermissionDenied => self.tagged(2, 0),
+            ExecFailure::Directory => self.tagged(3, 0),
+            ExecFailure::InterpreterMissing(path) => {
+                self.tagged(4, 0);
+                self.path(path);
+            }
+            ExecFailure::Format(machine) => {
+                self.tagged(5, 0);
+                self.optional(machine.as_ref(), |out, machine| {
+                    out.number(machine.0.into())
+                });
+            }
+            ExecFailure::Other(errno) => self.tagged(6, *errno),
+        }
+    }
+}
+
+struct Reader<'a>(&'a [u8]);
+
+impl<'a> Reader<'a> {
+    fn raw(&mut self, length: usize) -> io::Result<&'a [u8]> {
+        let (head, tail) = self
+            .0
+            .split_at_checked(length)
+            .ok_or(io::ErrorKind::UnexpectedEof)?;
+        self.0 = tail;
+        Ok(head)
+    }
+
+    fn number(&mut self) -> io::Result<u64> {
+        let mut bytes = [0; 8];
+        bytes.copy_from_slice(self.raw(8)?);
+        Ok(u64::from_le_bytes(bytes))
+    }
+
+    fn signed(&mut self) -> io::Result<i32> {
+        let mut bytes = [0; 4];
+        bytes.copy_from_slice(self.raw(4)?);
+        Ok(i32::from_le_bytes(bytes))
+    }
+
+    fn small(&mut self) -> io::Result<u32> {
+        u32::try_from(self.number()?).map_err(|_| io::ErrorKind::InvalidData.into())
+    }
+
+    fn flag(&mut self) -> io::Result<bool> {
+        Ok(self.raw(1)? == [1])
+    }
+
+    fn bytes(&mut self) -> io::Result<&'a [u8]> {
+        let length = usize::try_from(self.number()?).map_err(|_| io::ErrorKind::InvalidData)?;
+        self.raw(length)
+    }
+
+    fn os_string(&mut self) -> io::Result<OsString> {
+        self.bytes().map(|bytes| OsString::from_vec(bytes.to_vec()))
+    }
+
+    fn path(&mut self) -> io::Result<PathBuf> {
+        self.bytes()
+            .map(|bytes| PathBuf::from(OsStr::from_bytes(bytes)))
+    }
+
+    fn text(&mut self) -> io::Result<String> {
+        String::from_utf8(self.bytes()?.to_vec()).map_err(|_| io::ErrorKind::InvalidData.into())
+    }
+
+    fn optional<T>(
+        &mut self,
+        read: impl FnOnce(&mut Self) -> io::Result<T>,
+    ) -> io::Result<Option<T>> {
+        if self.flag()? {
+            read(self).map(Some)
+        } else {
+            Ok(None)
+        }
+    }
+
+    fn list<T>(&mut self, mut read: impl FnMut(&mut Self) -> io::Result<T>) -> io::Result<Vec<T>> {
+        let count = self.number()?;
+        (0..count).map(|_| read(self)).collect()
+    }
+
+    fn mount(&mut self) -> io::Result<MountSpec> {
+        Ok(if self.flag()? {
+            MountSpec::Bind {
+                source: self.path()?,
+                target: self.path()?,
+                read_only: self.flag()?,
+            }
+        } else {
+            MountSpec::Tmpfs {
+                target: self.path()?,
+                size: self.optional(Self::number)?,
+                mode: self.small()?,
+            }
+        })
+    }
+
+    fn failure(&mut self) -> io::Result<ExecFailure> {
+        let tag = self.number()?;
+        let errno = self.signed()?;
+        Ok(match tag {
+            0 => ExecFailure::NotFound,
+            1 => ExecFailure::NotInPath,
+            2 => ExecFailure::PermissionDenied,
+            3 => ExecFailure::Directory,
+            4 => ExecFailure::InterpreterMissing(self.path()?),
+            5 => ExecFailure::Format(
+                self.optional(Self::small)?
+                    .map(|machine| Machine(u16::try_from(machine).unwrap_or(u16::MAX))),
+            ),
+            _ => ExecFailure::Other(errno),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn orders_arrive_as_they_were_sent() {
+        let mut full = RunSpec::new(
+            vec!["/a".into(), "/b:c,d".into()],
+            vec!["sh".into(), OsString::from_vec(vec![0xff, b'x'])],
+        );
+        full.upper = Some("/u".into());
+        full.work = Some("/w".into());
+        full.mounts = vec![
+            MountSpec::Bind {
+                source: "/s".into(),
+                target: "/t".into(),
+                read_only: true,
+            },
+            MountSpec::Tmpfs {
+                target: "/tmp".into(),
+                size: Some(1 << 40),
+                mode: 0o1777,
+            },
+            MountSpec::Tmpfs {
+                target: "/other".into(),
+                size: None,
+                mode: 0,
+            },
+        ];
+        full.env = vec![("A".into(), "".into()), ("B".into(), "x=y".into())];
+        full.user = UserIds {
+            uid: 1,
+            gid: u32::MAX,
+            groups: vec![3, 4],
+        };
+        full.network = Network::None;
+        full.resolv_conf = Some("/r".into());
+        full.hosts = Some("/h".into());
+        full.timeout = Some(Duration::from_millis(1234));
+        full.no_new_privileges = true;
+        for order in [
+            Order {
+                spec: RunSpec::new(Vec::new(), Vec::new()),
+                stdin: None,
+            },
+            Order {
+                spec: full,
+                stdin: Some(b"input".to_vec()),
+            },
+        ] {
+            let bytes = order.encode();
+            assert_eq!(Order::read(&mut &bytes[..]).expect("readable"), order);
+            assert!(Order::read(&mut &bytes[..bytes.len() - 1]).is_err());
+        }
+    }
+
+    #[test]
+    fn reports_arrive_as_they_were_sent() {
+        let failures = [
+            ExecFailure::NotFound,
+            ExecFailure::NotInPath,
+            ExecFailure::PermissionDenied,
+            ExecFailure::Directory,
+            ExecFailure::InterpreterMissing("/lib/ld".into()),
+            ExecFailure::Format(None),
+            ExecFailure::Format(Some(Machine(183))),
+            ExecFailure::Other(12),
+        ];
+        let reports = [
+            Report::Exited(3),
+            Report::Signaled(9),
+            Report::TimedOut,
+            Report::Lost(11),
+            Report::Failed {
+                step: String::from("mounting"),
+                errno: 1,
+            },
+        ];
+        let not_executed = failures.map(|cause| Report::NotExecuted {
+            program: "x".into(),
+            cause,
+        });
+        for report in reports.into_iter().chain(not_executed) {
+            let mut bytes = report.encode();
+            assert_eq!(
+                Report::decode(&bytes[..bytes.len() - 1]),
+                None,
+                "cut short: {report:?}"
+            );
+            bytes.extend_from_slice(b"the next report");
+            assert_eq!(Report::decode(&bytes), Some(report));
+        }
+    }
+}
