@@ -331,6 +331,27 @@ mod tests {
     }
 
     #[test]
+    fn only_file_capabilities_are_attributes() {
+        use rustix::fs::{XattrFlags, setxattr};
+        let folder = sample();
+        let path = folder.path().join("keep");
+        // CAP_NET_BIND_SERVICE, permitted and effective, in the kernel's second format.
+        let capability = [[1_u8, 0, 0, 2], [0, 4, 0, 0], [0; 4], [0; 4], [0; 4]].concat();
+        let flags = XattrFlags::empty();
+        if let Err(error) = setxattr(&path, "security.capability", &capability, flags) {
+            eprintln!("skipped: only root can set file capabilities ({error})");
+            return;
+        }
+        // Not every file system takes this one; it must not show either way.
+        let _ = setxattr(&path, "user.origin", b"download", flags);
+        let context = open(&folder, "");
+        let found = context.xattrs(Path::new("keep")).unwrap();
+        let name = OsString::from("security.capability");
+        assert_eq!(found, BTreeMap::from([(name, capability)]));
+        assert!(context.xattrs(Path::new("linked")).unwrap().is_empty());
+    }
+
+    #[test]
     fn sockets_are_passed_over() {
         let folder = sample();
         let _socket = UnixListener::bind(folder.path().join("socket")).unwrap();

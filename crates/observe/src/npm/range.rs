@@ -77,8 +77,8 @@ impl FromStr for Range {
 
 fn alternative(text: &str) -> Result<Vec<Comparison>, RangeError> {
     if let Some((low, high)) = text.split_once(" - ") {
-        let mut comparisons = simple(">=", low.trim())?;
-        comparisons.extend(simple("<=", high.trim())?);
+        let mut comparisons = compared(">=", &partial(low.trim())?);
+        comparisons.extend(compared("<=", &partial(high.trim())?));
         return Ok(comparisons);
     }
     let mut comparisons = Vec::new();
@@ -102,6 +102,8 @@ struct Partial {
     minor: Option<u64>,
     patch: Option<u64>,
     pre: Prerelease,
+    /// Whether a number follows a wildcard, as in `1.x.3`.
+    is_mixed: bool,
 }
 
 impl Partial {
@@ -178,17 +180,31 @@ fn partial(text: &str) -> Result<Partial, RangeError> {
         minor,
         patch,
         pre,
+        is_mixed: parts
+            .iter()
+            .skip_while(|part| part.is_some())
+            .any(Option::is_some),
     })
 }
 
 fn simple(operator: &str, text: &str) -> Result<Vec<Comparison>, RangeError> {
     let partial = partial(text)?;
+    // npm passes over what follows a wildcard after `^` and `~`, and refuses it elsewhere.
+    if partial.is_mixed && !matches!(operator, "^" | "~" | "~>") {
+        return Err(RangeError {
+            part: format!("{operator}{text}"),
+        });
+    }
+    Ok(compared(operator, &partial))
+}
+
+fn compared(operator: &str, partial: &Partial) -> Vec<Comparison> {
     let above = partial.above();
     let below = |version: Version| compare(Operator::Less, before_prereleases(version));
     let from = |version: Version| compare(Operator::GreaterOrEqual, version);
-    Ok(match operator {
+    match operator {
         "" | "=" if partial.is_whole() => vec![compare(Operator::Equal, partial.floor())],
-        "" | "=" => within(&partial, above),
+        "" | "=" => within(partial, above),
         ">=" => vec![from(partial.floor())],
         ">" if partial.is_whole() => vec![compare(Operator::Greater, partial.floor())],
         ">" => vec![above.map_or_else(nothing, from)],
@@ -197,19 +213,12 @@ fn simple(operator: &str, text: &str) -> Result<Vec<Comparison>, RangeError> {
         "<=" if partial.is_whole() => vec![compare(Operator::LessOrEqual, partial.floor())],
         "<=" => above.map(below).into_iter().collect(),
         "~" | "~>" => {
-            let above = tilde_limit(&partial);
-            within(&partial, above)
+            let above = tilde_limit(partial);
+            within(partial, above)
         }
-        "^" => {
-            let above = caret_limit(&partial);
-            within(&partial, above)
-        }
-        _ => {
-            return Err(RangeError {
-                part: format!("{operator}{text}"),
-            });
-        }
-    })
+        // What is left is `^`.
+        _ => within(partial, caret_limit(partial)),
+    }
 }
 
 /// The next minor version, or major where only that is named.
@@ -356,6 +365,7 @@ mod tests {
             "1.-2",
             ">=1 foo",
             "1.2-rc",
+            "1.x.3",
             "99999999999999999999999",
         ] {
             assert!(text.parse::<Range>().is_err(), "{text}");
