@@ -85,6 +85,14 @@ pub(crate) fn node_index(node: &Node, manifests: &[(Platform, Descriptor)]) -> D
         (annotation::NODE.to_owned(), node.id.to_string()),
         (annotation::PINS.to_owned(), pins.to_string()),
     ]);
+    index(manifests, Some(annotations))
+}
+
+/// An index over platforms.
+pub(crate) fn index(
+    manifests: &[(Platform, Descriptor)],
+    annotations: Option<Annotations>,
+) -> Document {
     let index = Index {
         schema_version: 2,
         media_type: Some(media::INDEX.to_owned()),
@@ -97,7 +105,7 @@ pub(crate) fn node_index(node: &Node, manifests: &[(Platform, Descriptor)]) -> D
             })
             .collect(),
         subject: None,
-        annotations: Some(annotations),
+        annotations,
     };
     Document::new(json(&index), media::INDEX)
 }

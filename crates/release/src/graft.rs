@@ -13,7 +13,7 @@ use crate::error::ReleaseError;
 use crate::event::Event;
 use crate::images::blocking;
 use crate::merge::{Part, merge};
-use crate::work::{Made, MadeLayer, Shop, documents};
+use crate::work::{Made, MadeLayer, Shop, documents, made_of};
 
 /// The artifact type, and the media type of the blob, of a feature's path index.
 pub(crate) const PATH_INDEX: &str = "application/vnd.launchway.path-index.v1";
@@ -150,7 +150,13 @@ async fn chain(
             Some((name.to_string(), local)),
         )
         .await?;
-    let made = shop.made(image, &below.layers).await?;
+    let made = made_of(
+        shop.puller.store(),
+        shop.settings.compression,
+        image,
+        &below.layers,
+    )
+    .await?;
     let own = made.layers[below.layers.len()..].to_vec();
     // The stage's instructions are the same, so its configuration is what it is alone; only its
     // layers differ.

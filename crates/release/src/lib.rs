@@ -18,6 +18,7 @@ pub mod prepare;
 mod project;
 mod publish;
 mod record;
+pub mod single;
 mod smoke;
 pub mod transaction;
 pub mod verify;

@@ -6,13 +6,13 @@ use std::sync::Arc;
 use futures_util::stream::{self, StreamExt as _};
 use launchway_diagnostics::Diagnostic;
 use launchway_manifest::{Image, RegistryPrefix, TagValues};
-use launchway_model::{Digest, Platform, Reference, Repository, Tag, VariantName, VersionName};
+use launchway_model::{Platform, Reference, VariantName, VersionName};
+use launchway_observe::{PinError, inventory, pin_bases as pin_bases_of};
 use launchway_oci::spec::Annotations;
 use launchway_plan::{
-    Decision, Facts, Graph, Inventory, Observed, Pins, Plan, ReleaseVersion, Request, annotation,
-    check, decide, graph,
+    Decision, Facts, Graph, Pins, Plan, ReleaseVersion, Request, annotation, check, decide, graph,
 };
-use launchway_registry::{Client, ErrorClass, Probe};
+use launchway_registry::Client;
 
 use crate::codes;
 use crate::error::ReleaseError;
@@ -144,7 +144,7 @@ pub async fn plan(
     registries: &[RegistryPrefix],
 ) -> Result<Plan, ReleaseError> {
     let questions = hashed.graph.questions(registries).map_err(diagnosed)?;
-    let inventory = inventory(client, &questions.references, &questions.repositories).await;
+    let inventory = inventory(client, &questions).await;
     let mut plan = match decide(hashed.graph, registries, &inventory) {
         Decision::Plan(plan) => *plan,
         Decision::Refused(problems) => return Err(diagnosed(problems)),
@@ -283,27 +283,18 @@ fn pins_of(annotations: &Annotations) -> Option<Pins> {
 
 /// Finds the digest of every external image that is not pinned yet.
 async fn pin_bases(client: &Client, facts: &Facts, pins: &mut Pins) -> Result<(), ReleaseError> {
-    let wanted: BTreeSet<&String> = facts
-        .targets
-        .values()
-        .flat_map(|facts| &facts.external)
-        .collect();
-    let missing: Vec<&String> = wanted
-        .into_iter()
+    let wanted = facts.targets.values().flat_map(|facts| &facts.external);
+    let missing: BTreeSet<String> = wanted
         .filter(|reference| !pins.bases.contains_key(*reference))
+        .cloned()
         .collect();
-    let answers = stream::iter(missing)
-        .map(|text| async move { (text.clone(), base_digest(client, text).await) })
-        .buffered(QUESTIONS)
-        .collect::<Vec<_>>()
-        .await;
     let mut problems = Vec::new();
-    for (reference, answer) in answers {
+    for (reference, answer) in pin_bases_of(client, &missing).await {
         match answer {
             Ok(digest) => {
                 pins.bases.insert(reference, digest);
             }
-            Err(problem) => problems.push(*problem),
+            Err(error) => problems.push(base_problem(&error)),
         }
     }
     if problems.is_empty() {
@@ -313,75 +304,21 @@ async fn pin_bases(client: &Client, facts: &Facts, pins: &mut Pins) -> Result<()
     }
 }
 
-async fn base_digest(client: &Client, text: &str) -> Result<Digest, Box<Diagnostic>> {
-    let problem = |message: String| Diagnostic::error(codes::BASE_UNAVAILABLE, message);
-    let reference: Reference = text
-        .parse()
-        .map_err(|error: launchway_model::ReferenceError| {
-            problem(format!("`{text}` is not an image reference: {error}"))
-        })?;
-    if let Some(digest) = reference.digest {
-        return Ok(digest);
-    }
-    match client.resolve(&reference).await {
-        Probe::Present(found) => Ok(found.digest),
-        Probe::Absent => Err(Box::new(
-            problem(format!("the base image {reference} does not exist")).help("check its name; an image of the family is named by its key and listed under `from`"),
-        )),
-        Probe::Unknown(error) => Err(Box::new(
-            problem(format!("the digest of the base image {reference} cannot be found"))
-                .note(error.to_string())
-                .help("pin it with @sha256:…, or serve it from a mirror with --mirror"),
-        )),
-    }
-}
-
-/// Puts every question; each answer is present, absent or unknown.
-async fn inventory(
-    client: &Client,
-    references: &BTreeSet<Reference>,
-    repositories: &BTreeSet<Repository>,
-) -> Inventory {
-    let answers = stream::iter(references.clone())
-        .map(|reference| async move {
-            let observed = observe(client, &reference).await;
-            (reference, observed)
-        })
-        .buffer_unordered(QUESTIONS)
-        .collect::<BTreeMap<Reference, Observed>>();
-    let tags = stream::iter(repositories.clone())
-        .map(|repository| async move {
-            let tags: Option<Vec<Tag>> = match client.tags(&repository).await {
-                Ok(tags) => Some(tags),
-                // A repository that was never pushed to has no tags.
-                Err(error) if error.class == ErrorClass::Missing => Some(Vec::new()),
-                Err(_) => None,
-            };
-            (repository, tags)
-        })
-        .buffer_unordered(QUESTIONS)
-        .collect::<Vec<_>>();
-    let (references, tags) = futures_util::future::join(answers, tags).await;
-    Inventory {
-        references,
-        tags: tags
-            .into_iter()
-            .filter_map(|(repository, tags)| Some((repository, tags?)))
-            .collect(),
-    }
-}
-
-async fn observe(client: &Client, reference: &Reference) -> Observed {
-    match client.manifest(reference).await {
-        Ok(manifest) => Observed::Present {
-            annotations: annotations_of(&manifest.bytes),
-            digest: manifest.digest,
-        },
-        Err(error) if error.class == ErrorClass::Missing => Observed::Absent,
-        Err(error) => Observed::Unknown {
-            why: error.to_string(),
-        },
-    }
+fn base_problem(error: &PinError) -> Diagnostic {
+    let problem = Diagnostic::error(codes::BASE_UNAVAILABLE, error.to_string());
+    let problem = match std::error::Error::source(error) {
+        Some(cause) => problem.note(cause.to_string()),
+        None => problem,
+    };
+    problem.help(match error {
+        PinError::Reference { .. } => "write it as name[:tag][@digest]",
+        PinError::Missing { .. } => {
+            "check its name; an image of the family is named by its key and listed under `from`"
+        }
+        PinError::Unknown { .. } => {
+            "pin it with @sha256:…, or serve it from a mirror with --mirror"
+        }
+    })
 }
 
 fn annotations_of(bytes: &[u8]) -> Annotations {

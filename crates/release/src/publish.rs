@@ -14,6 +14,7 @@ use crate::artifact::{artifact, node_index};
 use crate::error::ReleaseError;
 use crate::event::Event;
 use crate::graft::{PATH_INDEX, path_index};
+use crate::images::Puller;
 use crate::work::{Made, MadeLayer, Shop, Works};
 
 /// How many bytes a push sent, and how many were there.
@@ -46,7 +47,7 @@ pub(crate) async fn push(
         let base = base_of(works, node, platform);
         async move {
             let made = made.await?;
-            let moved = push_image(&shop, &made, &repository).await?;
+            let moved = push_image(&shop.puller, &made, &repository).await?;
             if let Some(base) = base {
                 push_path_index(&shop, &*base.await?, &made, &repository).await?;
             }
@@ -97,26 +98,22 @@ fn base_of(works: &Works, node: &Node, platform: &Platform) -> Option<crate::wor
     recipe.base.as_ref().map(|(_, id)| works.get(id, platform))
 }
 
-async fn push_image(
-    shop: &Arc<Shop>,
+pub(crate) async fn push_image(
+    puller: &Puller,
     made: &Made,
     repository: &Repository,
 ) -> Result<Moved, ReleaseError> {
     let blobs = made
         .layers
         .iter()
-        .map(|layer| push_layer(shop, layer, repository));
+        .map(|layer| push_layer(puller, layer, repository));
     let config = async {
         let source = BlobSource {
             digest: made.config_document.digest.clone(),
             size: made.config_document.bytes.len() as u64,
             body: BlobBody::Bytes(made.config_document.bytes.clone()),
         };
-        let outcome = shop
-            .puller
-            .client()
-            .push_blob(repository, &source, &[])
-            .await?;
+        let outcome = puller.client().push_blob(repository, &source, &[]).await?;
         Ok(moved(outcome, source.size))
     };
     let (layers, config) = futures_util::future::try_join(try_join_all(blobs), config).await?;
@@ -125,8 +122,7 @@ async fn push_image(
         total += layer;
     }
     let document = &made.manifest;
-    let put = shop
-        .puller
+    let put = puller
         .client()
         .put_manifest(
             repository,
@@ -139,14 +135,14 @@ async fn push_image(
         put, document.digest,
         "the client verifies what the registry answers"
     );
-    let store = shop.puller.store();
+    let store = puller.store();
     store.put_blob(&document.bytes)?;
     store.put_blob(&made.config_document.bytes)?;
     Ok(total)
 }
 
 async fn push_layer(
-    shop: &Arc<Shop>,
+    puller: &Puller,
     layer: &MadeLayer,
     repository: &Repository,
 ) -> Result<Moved, ReleaseError> {
@@ -162,8 +158,8 @@ async fn push_layer(
         .digest
         .parse()
         .map_err(|_| ReleaseError::Broken("a manifest names a damaged digest".to_owned()))?;
-    let client = shop.puller.client();
-    if !shop.puller.store().has_blob(&digest) {
+    let client = puller.client();
+    if !puller.store().has_blob(&digest) {
         if client.blob_exists(repository, &digest).await? {
             return Ok(Moved {
                 sent: 0,
@@ -175,10 +171,10 @@ async fn push_layer(
                 "the blob {digest} vanished from the local store"
             )));
         };
-        shop.puller.blob(origin, &layer.descriptor).await?;
+        puller.blob(origin, &layer.descriptor).await?;
     }
     let source = BlobSource {
-        body: BlobBody::File(shop.puller.store().blob_path(&digest)),
+        body: BlobBody::File(puller.store().blob_path(&digest)),
         digest,
         size,
     };
@@ -369,7 +365,7 @@ async fn copy_blobs(
                 descriptor: blob.clone(),
                 origin: Some(from.clone()),
             };
-            push_layer(shop, &layer, to).await
+            push_layer(&shop.puller, &layer, to).await
         });
     join_all(copies)
         .await

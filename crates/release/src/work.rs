@@ -12,8 +12,8 @@ use launchway_engine::{
 };
 use launchway_manifest::Overrides;
 use launchway_model::{Digest, Platform, Repository};
-use launchway_oci::Compression;
 use launchway_oci::spec::{Descriptor, ImageConfig};
+use launchway_oci::{Compression, Store};
 use launchway_plan::{BuildRecipe, Make, Node, NodeId, NodeState, Plan};
 use tokio::sync::Semaphore;
 
@@ -142,33 +142,6 @@ impl Shop {
             config: made.config.clone(),
             layers,
         })
-    }
-
-    /// An image of the engine with its layers compressed and its documents written.
-    pub(crate) async fn made(
-        &self,
-        image: Image,
-        known: &[MadeLayer],
-    ) -> Result<Made, ReleaseError> {
-        let (store, compression) = (self.puller.store().clone(), self.settings.compression);
-        let known = known.to_vec();
-        blocking(move || {
-            let mut layers = Vec::new();
-            for layer in &image.layers {
-                let diff_id = layer.diff_id.to_string();
-                let inherited = known.iter().find(|known| known.diff_id == diff_id);
-                layers.push(match inherited {
-                    Some(known) => known.clone(),
-                    None => MadeLayer {
-                        descriptor: store.compressed(&layer.diff_id, compression)?,
-                        diff_id,
-                        origin: None,
-                    },
-                });
-            }
-            documents(image.config, layers)
-        })
-        .await
     }
 
     /// Runs the Dockerfile of a node on top of `base`.
@@ -324,7 +297,13 @@ impl Works {
                             let image = shop
                                 .build(id.clone(), recipe, platform.clone(), local)
                                 .await?;
-                            shop.made(image, &known).await?
+                            made_of(
+                                shop.puller.store(),
+                                shop.settings.compression,
+                                image,
+                                &known,
+                            )
+                            .await?
                         }
                     };
                     report.done();
@@ -402,6 +381,35 @@ impl Drop for Report {
             Event::NodeFailed { node, platform }
         });
     }
+}
+
+/// An image of the engine with its layers compressed and its documents written. Layers that are
+/// `known` stay as they are.
+pub(crate) async fn made_of(
+    store: &Store,
+    compression: Compression,
+    image: Image,
+    known: &[MadeLayer],
+) -> Result<Made, ReleaseError> {
+    let store = store.clone();
+    let known = known.to_vec();
+    blocking(move || {
+        let mut layers = Vec::new();
+        for layer in &image.layers {
+            let diff_id = layer.diff_id.to_string();
+            let inherited = known.iter().find(|known| known.diff_id == diff_id);
+            layers.push(match inherited {
+                Some(known) => known.clone(),
+                None => MadeLayer {
+                    descriptor: store.compressed(&layer.diff_id, compression)?,
+                    diff_id,
+                    origin: None,
+                },
+            });
+        }
+        documents(image.config, layers)
+    })
+    .await
 }
 
 /// The documents of an image whose layers are known as they travel.

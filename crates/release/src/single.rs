@@ -1,0 +1,178 @@
+//! One plain Dockerfile, built for one or several platforms, outside of any family.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use futures_util::future::try_join_all;
+use launchway_context::Context;
+use launchway_diagnostics::Diagnostic;
+use launchway_dockerfile::{BuildInputs, Dockerfile, resolve};
+use launchway_engine::{
+    BuildOptions, BuildRequest, Cancellation, Event, Image, NativeEngine, Secrets,
+};
+use launchway_model::{Digest, Platform, Reference};
+use launchway_oci::Compression;
+use launchway_oci::spec::{Descriptor, media};
+use launchway_registry::ManifestTarget;
+
+use crate::artifact::{Document, index};
+use crate::error::ReleaseError;
+use crate::images::{PinnedImages, Puller, blocking};
+use crate::publish::push_image;
+use crate::work::{Made, made_of};
+
+/// What to build.
+pub struct SingleBuild {
+    pub dockerfile: Dockerfile,
+    pub context: Context,
+    pub target: Option<String>,
+    pub build_args: BTreeMap<String, String>,
+    pub platforms: Vec<Platform>,
+    pub build_platform: Platform,
+    /// Names of FROM and `--from` that stand for other images.
+    pub named: BTreeMap<String, Reference>,
+    pub secrets: Secrets,
+    pub options: BuildOptions,
+    pub compression: Compression,
+}
+
+/// What came of it; everything is in the local store.
+pub struct SingleImage {
+    /// The manifest, or the index when several platforms were asked for.
+    pub descriptor: Descriptor,
+    document: Document,
+    made: Vec<(Platform, Made)>,
+    images: Vec<(Platform, Image)>,
+    pub warnings: Vec<Diagnostic>,
+}
+
+/// Builds every platform, one after the other.
+pub async fn build(
+    build: SingleBuild,
+    puller: &Puller,
+    engine: &NativeEngine,
+    cancellation: &Cancellation,
+    events: Arc<dyn Fn(Event) + Send + Sync>,
+) -> Result<SingleImage, ReleaseError> {
+    let build = Arc::new(build);
+    let mut made = Vec::new();
+    let mut warnings = Vec::new();
+    let mut images = Vec::new();
+    for platform in &build.platforms {
+        let named_images = try_join_all(build.named.iter().map(|(name, reference)| async move {
+            let remote = puller.find(reference, platform).await?;
+            Ok::<_, ReleaseError>((name.clone(), puller.layers(&remote).await?))
+        }))
+        .await?;
+        let named: BTreeMap<String, Image> = named_images.into_iter().collect();
+        let external = PinnedImages::new(puller.clone(), BTreeMap::new());
+        let (shared, engine, cancellation) =
+            (Arc::clone(&build), engine.clone(), cancellation.clone());
+        let (events, wanted) = (Arc::clone(&events), platform.clone());
+        let (image, told) = blocking(move || {
+            let names: BTreeSet<String> = named.keys().cloned().collect();
+            let inputs = BuildInputs {
+                target: shared.target.as_deref(),
+                build_args: &shared.build_args,
+                platform: &wanted,
+                build_platform: &shared.build_platform,
+                named_contexts: &names,
+            };
+            let graph = resolve(&shared.dockerfile, &inputs)
+                .map_err(|problems| ReleaseError::Diagnosed(Arc::new(problems)))?;
+            let request = BuildRequest {
+                file: &shared.dockerfile,
+                graph: &graph,
+                context: &shared.context,
+                build_args: &shared.build_args,
+                named: &named,
+                images: &external,
+                secrets: &shared.secrets,
+                options: &shared.options,
+            };
+            let image = engine
+                .build(&request, &cancellation, &*events)
+                .map_err(ReleaseError::engine("the image"))?;
+            Ok((image, graph.warnings))
+        })
+        .await?;
+        for warning in told {
+            if !warnings.contains(&warning) {
+                warnings.push(warning);
+            }
+        }
+        images.push((platform.clone(), image.clone()));
+        made.push((
+            platform.clone(),
+            made_of(puller.store(), build.compression, image, &[]).await?,
+        ));
+    }
+    let store = puller.store();
+    let mut manifests = Vec::new();
+    for (platform, one) in &made {
+        store.put_blob(&one.config_document.bytes)?;
+        store.put_blob(&one.manifest.bytes)?;
+        manifests.push((platform.clone(), one.manifest.descriptor()));
+    }
+    let document = match made.as_slice() {
+        [(_, only)] => only.manifest.clone(),
+        _ => index(&manifests, None),
+    };
+    store.put_blob(&document.bytes)?;
+    Ok(SingleImage {
+        descriptor: document.descriptor(),
+        document,
+        made,
+        images,
+        warnings,
+    })
+}
+
+impl SingleImage {
+    /// The digest of the manifest or index.
+    pub fn digest(&self) -> &Digest {
+        &self.document.digest
+    }
+
+    /// The unpacked image of each platform.
+    pub fn images(&self) -> &[(Platform, Image)] {
+        &self.images
+    }
+
+    /// Pushes to every reference; one without a tag gets `latest`, as with Docker.
+    pub async fn push(
+        &self,
+        puller: &Puller,
+        references: &[Reference],
+    ) -> Result<(), ReleaseError> {
+        for reference in references {
+            try_join_all(
+                self.made
+                    .iter()
+                    .map(|(_, made)| push_image(puller, made, &reference.repository)),
+            )
+            .await?;
+            let tag = match &reference.tag {
+                Some(tag) => tag.clone(),
+                None => "latest"
+                    .parse()
+                    .map_err(|error| ReleaseError::Broken(format!("the default tag: {error}")))?,
+            };
+            let target = ManifestTarget::Tag(tag);
+            debug_assert!(
+                media::is_index(&self.document.media_type)
+                    || media::is_manifest(&self.document.media_type)
+            );
+            puller
+                .client()
+                .put_manifest(
+                    &reference.repository,
+                    target,
+                    &self.document.media_type,
+                    self.document.bytes.clone(),
+                )
+                .await?;
+        }
+        Ok(())
+    }
+}
