@@ -1,5 +1,7 @@
 //! The words of `EXPOSE`.
 
+use std::net::IpAddr;
+
 /// Why a word names no port.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum PortError {
@@ -7,31 +9,49 @@ pub enum PortError {
     Port(String),
     #[error("`{0}` is not a protocol: tcp, udp or sctp")]
     Protocol(String),
-    #[error("`{0}` maps a port of the host; EXPOSE takes the container's port alone")]
+    #[error("`{0}` is not an address and port of the host")]
     Host(String),
 }
 
 /// The ports of one expanded word, as the image configuration names them: `8000-8001/UDP` is
-/// `8000/udp` and `8001/udp`.
+/// `8000/udp` and `8001/udp`. A port of the host before it, as in `8080:80`, has no effect.
 pub fn exposed_ports(word: &str) -> Result<Vec<String>, PortError> {
-    if word.contains(':') {
-        return Err(PortError::Host(word.to_owned()));
-    }
-    let (ports, protocol) = word.split_once('/').unwrap_or((word, ""));
+    let container = match word.rsplit_once(':') {
+        None => word,
+        Some((host, container)) => {
+            check_host(host)?;
+            container
+        }
+    };
+    let (ports, protocol) = container.split_once('/').unwrap_or((container, ""));
     let protocol = match protocol.to_ascii_lowercase().as_str() {
         "" | "tcp" => "tcp",
         "udp" => "udp",
         "sctp" => "sctp",
         _ => return Err(PortError::Protocol(protocol.to_owned())),
     };
-    let (first, last) = ports.split_once('-').unwrap_or((ports, ports));
-    let (first, last) = match (port(first), port(last)) {
-        (Some(first), Some(last)) if first <= last => (first, last),
-        _ => return Err(PortError::Port(ports.to_owned())),
-    };
+    let (first, last) = range(ports).ok_or_else(|| PortError::Port(ports.to_owned()))?;
     Ok((first..=last)
         .map(|port| format!("{port}/{protocol}"))
         .collect())
+}
+
+/// `[address:][port]`.
+fn check_host(host: &str) -> Result<(), PortError> {
+    let (address, ports) = host.rsplit_once(':').unwrap_or(("", host));
+    let bare = address.trim_start_matches('[').trim_end_matches(']');
+    let good_address = bare.is_empty() || bare.parse::<IpAddr>().is_ok();
+    if good_address && (ports.is_empty() || range(ports).is_some()) {
+        Ok(())
+    } else {
+        Err(PortError::Host(host.to_owned()))
+    }
+}
+
+fn range(text: &str) -> Option<(u16, u16)> {
+    let (first, last) = text.split_once('-').unwrap_or((text, text));
+    let (first, last) = (port(first)?, port(last)?);
+    (first <= last).then_some((first, last))
 }
 
 fn port(text: &str) -> Option<u16> {
@@ -59,7 +79,10 @@ mod tests {
             ("", None),
             ("/tcp", None),
             ("80/icmp", None),
-            ("8080:80", None),
+            ("8080:80", Some(vec!["80/tcp"])),
+            ("127.0.0.1:8080:80/udp", Some(vec!["80/udp"])),
+            ("[::1]::80", Some(vec!["80/tcp"])),
+            ("host:80", None),
             ("-1", None),
         ] {
             let got = exposed_ports(word).ok();

@@ -13,34 +13,54 @@ const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/s
 pub(super) struct KnownVariables {
     /// `None`: has a value that is not known.
     values: BTreeMap<String, Option<String>>,
+    /// Those of them that the image itself keeps: what `ENV` set, not `ARG`.
+    of_image: BTreeMap<String, Option<String>>,
     /// A name that is not in `values` may have a value all the same.
     others_unknown: bool,
 }
 
 impl KnownVariables {
     pub(super) fn of_an_empty_image() -> Self {
-        let path = ("PATH".to_owned(), Some(DEFAULT_PATH.to_owned()));
-        Self {
-            values: BTreeMap::from([path]),
-            others_unknown: false,
-        }
+        let mut variables = Self::default();
+        variables.set("PATH", Some(DEFAULT_PATH.to_owned()));
+        variables
     }
 
     pub(super) fn of_an_unknown_image() -> Self {
         Self {
-            values: BTreeMap::new(),
             others_unknown: true,
+            ..Self::default()
         }
     }
 
+    /// What a stage from this one starts with: arguments are inherited, but whatever the image
+    /// sets is stronger than an argument of the same name, even a later one.
+    pub(super) fn for_next_stage(&self) -> Self {
+        let mut next = self.clone();
+        for (name, value) in &mut next.values {
+            if let Some(of_image) = self.of_image.get(name) {
+                value.clone_from(of_image);
+            } else if self.others_unknown {
+                *value = None;
+            }
+        }
+        next
+    }
+
+    /// `ENV`.
     pub(super) fn set(&mut self, name: &str, value: Option<String>) {
+        self.of_image.insert(name.to_owned(), value.clone());
+        self.values.insert(name.to_owned(), value);
+    }
+
+    /// `ARG`: within its stage it is stronger than an earlier `ENV`.
+    pub(super) fn declare(&mut self, name: &str, value: Option<String>) {
         self.values.insert(name.to_owned(), value);
     }
 
     /// From here on nothing is known: a variable whose name is unknown was set.
     pub(super) fn forget(&mut self) {
-        self.values.clear();
-        self.others_unknown = true;
+        *self = Self::of_an_unknown_image();
     }
 
     /// Runs an expansion. `None` when its result depends on something unknown, even if it failed.

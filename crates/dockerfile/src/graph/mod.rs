@@ -140,7 +140,10 @@ pub fn resolve(file: &Dockerfile, inputs: &BuildInputs<'_>) -> Result<StageGraph
             add_external(&mut graph.external, base, platform, span);
         }
         let before = match &found.base {
-            StageBase::Stage(base) => variables.get(base).cloned().unwrap_or_default(),
+            StageBase::Stage(base) => variables
+                .get(base)
+                .map(KnownVariables::for_next_stage)
+                .unwrap_or_default(),
             StageBase::Scratch => KnownVariables::of_an_empty_image(),
             StageBase::Named(_) | StageBase::External(_) => KnownVariables::of_an_unknown_image(),
         };

@@ -313,6 +313,17 @@ fn context_sources() {
         ),
         ("FROM img AS a\nENV X=y\nFROM a\nCOPY $X /\n", some(&["y"])),
         (
+            "FROM scratch AS a\nENV X=e\nARG X=y\nFROM a\nCOPY $X /\n",
+            some(&["e"]),
+        ),
+        ("FROM scratch\nENV X=e\nARG X=y\nCOPY $X /\n", some(&["y"])),
+        (
+            "FROM scratch AS a\nARG X=y\nFROM a\nCOPY $X /\n",
+            some(&["y"]),
+        ),
+        // The image may set X, which the inherited argument would not hide.
+        ("FROM img AS a\nARG X=y\nFROM a\nCOPY $X /\n", vec![None]),
+        (
             "FROM scratch AS a\nRUN x\nFROM b\nCOPY --from=a c /\n",
             vec![],
         ),

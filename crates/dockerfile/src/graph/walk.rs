@@ -92,13 +92,13 @@ impl Walk<'_> {
         let name = &definition.name.value;
         self.declared.insert(name.clone());
         if let Some(given) = self.build_args.get(name) {
-            self.variables.set(name, Some(given.clone()));
+            self.variables.declare(name, Some(given.clone()));
         } else if let Some(default) = &definition.default {
             let value = self.word(default);
-            self.variables.set(name, value);
+            self.variables.declare(name, value);
         } else if let Some(value) = self.globals.values().get(name) {
             self.declared.extend(self.globals.made_from(name).cloned());
-            self.variables.set(name, Some(value.clone()));
+            self.variables.declare(name, Some(value.clone()));
         }
     }
 

@@ -255,11 +255,18 @@ impl Reader {
             return None;
         }
         for word in &words {
-            let constant = !word.text().contains(['$', '"', '\'', self.escape]);
-            if constant && let Err(error) = exposed_ports(word.text()) {
+            if word.text().contains(['$', '"', '\'', self.escape]) {
+                continue;
+            }
+            if let Err(error) = exposed_ports(word.text()) {
                 self.problems.push(
                     Diagnostic::error(codes::BAD_PORT, "EXPOSE names no port")
                         .at(word.span(), error.to_string()),
+                );
+            } else if word.text().contains(':') {
+                self.problems.push(
+                    Diagnostic::warning(codes::BAD_PORT, "EXPOSE maps no ports")
+                        .at(word.span(), "the part before the last `:` has no effect"),
                 );
             }
         }
