@@ -180,7 +180,7 @@ impl Canonical<'_> {
         if kind == FileType::Socket {
             return self.remove(parent, name, &path);
         }
-        self.check_name(name, &path)?;
+        check_name(name, &path)?;
         let unchanged = if stat.st_nlink > 1 {
             self.unchanged_links.contains(&(stat.st_dev, stat.st_ino))
         } else {
@@ -193,7 +193,7 @@ impl Canonical<'_> {
         left.names_changed |= below.is_none();
         let full = self.shown(&path);
         for attribute in xattr::names_at(&full).at("read the attributes of", &full)? {
-            self.check_attribute(&attribute, &path)?;
+            check_attribute(&attribute, &path)?;
             if xattr::is_overlay(attribute.as_bytes()) {
                 lremovexattr(&full, attribute.as_os_str()).at("clean the attributes of", &full)?;
             }
@@ -218,7 +218,7 @@ impl Canonical<'_> {
         (stat, below, hidden): (&Stat, Option<TreeEntry>, bool),
         left: &mut Left,
     ) -> Result<(), StoreError> {
-        self.check_name(name, path)?;
+        check_name(name, path)?;
         let full = self.shown(path);
         let directory = open_dir(parent, name).at("open", &full)?;
         let opaque = self.is_opaque(directory.as_fd(), path)?;
@@ -267,7 +267,7 @@ impl Canonical<'_> {
     ) -> Result<(), StoreError> {
         let full = self.shown(path);
         for attribute in xattr::names(directory).at("read the attributes of", &full)? {
-            self.check_attribute(&attribute, path)?;
+            check_attribute(&attribute, path)?;
             let kept = keep_opaque && attribute.as_bytes() == self.opaque.to_bytes();
             if xattr::is_overlay(attribute.as_bytes()) && !kept {
                 fremovexattr(directory, attribute.as_os_str())
@@ -363,37 +363,35 @@ impl Canonical<'_> {
             Err(_) => remove_tree(parent, name).at("remove", self.shown(path)),
         }
     }
+}
 
-    #[expect(clippy::unused_self, reason = "the checks are called alike")]
-    fn check_name(&self, name: &OsStr, path: &Path) -> Result<(), StoreError> {
-        if name.as_bytes().starts_with(WHITEOUT) {
-            return Err(StoreError::NotRepresentable {
-                path: path.to_owned(),
-                reason: "names that start with .wh. stand for removals in a layer",
-            });
-        }
-        Ok(())
-    }
-
-    /// Marks that say that the rest of an entry is in a layer below, at another path even. The
-    /// overlay has to be mounted so that they do not appear.
-    #[expect(clippy::unused_self, reason = "the checks are called alike")]
-    fn check_attribute(&self, attribute: &OsStr, path: &Path) -> Result<(), StoreError> {
-        let name = attribute.as_bytes();
-        let reason = if !xattr::is_overlay(name) {
-            return Ok(());
-        } else if name.ends_with(b".overlay.redirect") {
-            "it was renamed by an overlay with redirect_dir=on"
-        } else if name.ends_with(b".overlay.metacopy") {
-            "only its metadata were copied, by an overlay with metacopy=on"
-        } else {
-            return Ok(());
-        };
-        Err(StoreError::NotRepresentable {
+fn check_name(name: &OsStr, path: &Path) -> Result<(), StoreError> {
+    if name.as_bytes().starts_with(WHITEOUT) {
+        return Err(StoreError::NotRepresentable {
             path: path.to_owned(),
-            reason,
-        })
+            reason: "names that start with .wh. stand for removals in a layer",
+        });
     }
+    Ok(())
+}
+
+/// Refuses marks that say that the rest of an entry is in a layer below, at another path even. The
+/// overlay has to be mounted so that they do not appear.
+fn check_attribute(attribute: &OsStr, path: &Path) -> Result<(), StoreError> {
+    let name = attribute.as_bytes();
+    let reason = if !xattr::is_overlay(name) {
+        return Ok(());
+    } else if name.ends_with(b".overlay.redirect") {
+        "it was renamed by an overlay with redirect_dir=on"
+    } else if name.ends_with(b".overlay.metacopy") {
+        "only its metadata were copied, by an overlay with metacopy=on"
+    } else {
+        return Ok(());
+    };
+    Err(StoreError::NotRepresentable {
+        path: path.to_owned(),
+        reason,
+    })
 }
 
 fn same_content(mut ours: impl Read, mut theirs: impl Read) -> io::Result<bool> {

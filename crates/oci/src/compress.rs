@@ -247,3 +247,127 @@ fn join<W: Write>(mut out: W, results: &Receiver<Receiver<io::Result<Deflated>>>
     out.write_all(&length.to_le_bytes())?;
     Ok(out)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::io::Read as _;
+    use std::process::{Command, Stdio};
+
+    use super::*;
+
+    /// Text with long repetitions across blocks and stretches that do not compress.
+    fn sample(length: usize) -> Vec<u8> {
+        let mut state = 1_u64;
+        let mut out = Vec::with_capacity(length + 64);
+        while out.len() < length {
+            state = state
+                .wrapping_mul(6_364_136_223_846_793_005)
+                .wrapping_add(1);
+            if (out.len() / 70_000) % 3 == 0 {
+                out.extend_from_slice(&state.to_le_bytes());
+            } else {
+                out.extend_from_slice(format!("line {} of text\n", state >> 58).as_bytes());
+            }
+        }
+        out.truncate(length);
+        out
+    }
+
+    fn compressed(compression: Compression, threads: usize, plain: &[u8], cut: usize) -> Vec<u8> {
+        let mut encoder = Encoder::new(compression, threads, Vec::new()).unwrap();
+        for part in plain.chunks(cut) {
+            encoder.write_all(part).unwrap();
+        }
+        encoder.finish().unwrap()
+    }
+
+    const SIZES: [usize; 7] = [
+        0,
+        1,
+        1000,
+        GZIP_BLOCK - 1,
+        GZIP_BLOCK,
+        GZIP_BLOCK + 1,
+        9 * GZIP_BLOCK + 77,
+    ];
+
+    #[test]
+    fn gives_the_plain_bytes_back() {
+        for size in SIZES {
+            let plain = sample(size);
+            // One member: a reader that stops after the first one loses nothing.
+            let gzip = compressed(Compression::Gzip, 3, &plain, 10_000);
+            let mut got = Vec::new();
+            let mut decoder = flate2::bufread::GzDecoder::new(&gzip[..]);
+            decoder.read_to_end(&mut got).unwrap();
+            assert!(got == plain, "gzip, {size} bytes");
+            let zstd = compressed(Compression::Zstd, 3, &plain, 10_000);
+            assert!(
+                zstd::stream::decode_all(&zstd[..]).unwrap() == plain,
+                "zstd, {size} bytes"
+            );
+        }
+    }
+
+    #[test]
+    fn bytes_do_not_depend_on_threads_or_writes() {
+        let plain = sample(20 * GZIP_BLOCK + 5);
+        for compression in [Compression::Gzip, Compression::Zstd] {
+            let one = compressed(compression, 1, &plain, 1 << 20);
+            for (threads, cut) in [(0, 4096), (2, 333_333), (7, usize::MAX)] {
+                let other = compressed(compression, threads, &plain, cut);
+                assert!(one == other, "{compression:?} {threads} {cut}");
+            }
+        }
+    }
+
+    /// Programs that other people unpack layers with, as far as they are installed.
+    #[test]
+    fn other_programs_read_it() {
+        let plain = sample(3 * GZIP_BLOCK + 5);
+        let python =
+            "import sys,gzip;sys.stdout.buffer.write(gzip.decompress(sys.stdin.buffer.read()))";
+        for (compression, program, arguments) in [
+            (Compression::Gzip, "gzip", &["-dc"][..]),
+            (Compression::Gzip, "python3", &["-c", python]),
+            (Compression::Zstd, "zstd", &["-dc"]),
+        ] {
+            let child = Command::new(program)
+                .args(arguments)
+                .stdin(Stdio::piped())
+                .stdout(Stdio::piped())
+                .spawn();
+            let Ok(mut child) = child else {
+                eprintln!("skipped: {program} is not installed");
+                continue;
+            };
+            let bytes = compressed(compression, 2, &plain, 1 << 20);
+            let mut stdin = child.stdin.take().unwrap();
+            let writer = thread::spawn(move || stdin.write_all(&bytes));
+            let output = child.wait_with_output().unwrap();
+            writer.join().unwrap().unwrap();
+            assert!(output.status.success(), "{program}");
+            assert!(output.stdout == plain, "{program}");
+        }
+    }
+
+    #[test]
+    fn a_full_disk_is_reported() {
+        struct Full;
+        impl Write for Full {
+            fn write(&mut self, _: &[u8]) -> io::Result<usize> {
+                Err(io::ErrorKind::StorageFull.into())
+            }
+            fn flush(&mut self) -> io::Result<()> {
+                Ok(())
+            }
+        }
+        let plain = sample(30 * GZIP_BLOCK);
+        for compression in [Compression::Gzip, Compression::Zstd] {
+            let mut encoder = Encoder::new(compression, 2, Full).unwrap();
+            let written = encoder.write_all(&plain);
+            let error = written.and_then(|()| encoder.finish().map(|_| ()));
+            assert!(error.is_err(), "{compression:?}");
+        }
+    }
+}

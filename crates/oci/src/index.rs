@@ -290,3 +290,109 @@ fn take_bytes(rest: &mut &[u8]) -> Result<Vec<u8>, IndexError> {
     *rest = after;
     Ok(bytes.to_vec())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// An index from lines: `f path content`, `d path mode`, `o path mode`, `w path`.
+    fn index(lines: &[&str]) -> PathIndex {
+        let paths = lines.iter().map(|line| {
+            let mut words = line.split(' ');
+            let kind = words.next().unwrap();
+            let path = words.next().unwrap().as_bytes().to_vec();
+            let value = words.next().unwrap_or("0");
+            let mut indexed = IndexedPath::new(match kind {
+                "f" => IndexedKind::File,
+                "d" | "o" => IndexedKind::Dir,
+                "l" => IndexedKind::Symlink,
+                "w" => IndexedKind::Whiteout,
+                other => panic!("{other}"),
+            });
+            indexed.opaque = kind == "o";
+            if indexed.kind == IndexedKind::Dir {
+                indexed.mode = value.parse().unwrap();
+            } else {
+                indexed.content = value.as_bytes().to_vec();
+            }
+            (path, indexed)
+        });
+        PathIndex {
+            paths: paths.collect(),
+        }
+    }
+
+    #[test]
+    fn conflicts_are_found_by_path() {
+        let check = |a: &[&str], b: &[&str], want: Option<(&str, ConflictKind)>| {
+            let want = want.map(|(path, why)| (path.as_bytes().to_vec(), why));
+            for (x, y) in [(a, b), (b, a)] {
+                let found = PathIndex::conflicts(&[&index(x), &index(y)]);
+                assert_eq!(found.map(|c| (c.path, c.why)), want, "{x:?} {y:?}");
+            }
+        };
+        use ConflictKind::{Different, Hidden};
+        check(&[], &["f a 1"], None);
+        check(&["d usr", "f usr/a 1"], &["d usr", "f usr/b 1"], None);
+        check(&["f a 1", "f b 2"], &["f a 1"], None);
+        check(&["f a 1"], &["f a 2"], Some(("a", Different)));
+        check(&["d a 493"], &["d a 448"], Some(("a", Different)));
+        check(&["f a 1"], &["l a 1"], Some(("a", Different)));
+        check(&["w a"], &["w a"], None);
+        check(&["w a"], &["f a 1"], Some(("a", Different)));
+        check(&["w a"], &["f a/b 1"], Some(("a/b", Hidden)));
+        check(&["w a"], &["f a-b 1", "f ab 1", "f a0 1"], None);
+        check(&["l a x"], &["f a/b 1"], Some(("a/b", Hidden)));
+        check(&["o a", "f a/b 1"], &["d a", "f a/b 1"], None);
+        check(
+            &["o a", "f a/b 1"],
+            &["d a", "f a/c 1"],
+            Some(("a/c", Hidden)),
+        );
+        check(&["o a", "f a/b 1"], &["o a", "f a/b 1"], None);
+        check(&["o a", "f a/b 1"], &["o a"], Some(("a/b", Hidden)));
+        check(&["o a"], &["d a"], None);
+    }
+
+    #[test]
+    fn the_first_conflict_of_several_names_both_sides() {
+        let (a, b, c) = (
+            index(&["f z 1"]),
+            index(&["f m 1"]),
+            index(&["f m 2", "f z 2"]),
+        );
+        let found = PathIndex::conflicts(&[&a, &b, &c]).unwrap();
+        assert_eq!((found.first, found.second), (1, 2));
+        assert_eq!(found.path, b"m");
+    }
+
+    #[test]
+    fn an_upper_layer_has_the_last_word() {
+        let check = |layers: &[&[&str]], want: &[&str]| {
+            let layers: Vec<_> = layers.iter().map(|lines| index(lines)).collect();
+            let layers: Vec<_> = layers.iter().collect();
+            assert_eq!(PathIndex::stacked(&layers), index(want));
+        };
+        check(&[&["f a 1"], &["f a 2", "f b 1"]], &["f a 2", "f b 1"]);
+        check(&[&["d a", "f a/b 1"], &["w a"]], &["w a"]);
+        check(&[&["d a", "f a/b 1"], &["w a/b"]], &["d a", "w a/b"]);
+        check(
+            &[&["d a", "f a/b 1"], &["o a", "f a/c 1"]],
+            &["o a", "f a/c 1"],
+        );
+        check(&[&["w a"], &["d a", "f a/c 1"]], &["o a", "f a/c 1"]);
+        check(&[&["o a"], &["d a", "f a/c 1"]], &["o a", "f a/c 1"]);
+        check(&[&["d a", "f a/c 1"], &["l a x"]], &["l a x"]);
+    }
+
+    #[test]
+    fn reads_back_what_it_encodes() {
+        let index = index(&["f a 1", "o b 448", "d c", "l c/\u{e4} ../x", "w d"]);
+        let bytes = index.encode();
+        assert_eq!(PathIndex::decode(&bytes).unwrap(), index);
+        assert_eq!(PathIndex::decode(&bytes).unwrap().encode(), bytes);
+        for wrong in [&b""[..], b"launchway paths 2\n", &bytes[..bytes.len() - 3]] {
+            assert!(PathIndex::decode(wrong).is_err());
+        }
+    }
+}

@@ -305,11 +305,14 @@ fn needed(store: &Store, images: &[ArchiveImage]) -> Result<Vec<Digest>, StoreEr
     Ok(found)
 }
 
+/// Gets a blob; the bytes of it when it is a document, as the second argument says.
+type Fetch<'a> = dyn FnMut(&Digest, bool) -> Result<Option<Vec<u8>>, StoreError> + 'a;
+
 /// Calls `fetch` once for every blob below a descriptor; for documents it gives the bytes back.
 fn visit(
     descriptor: &Descriptor,
     seen: &mut BTreeSet<String>,
-    fetch: &mut dyn FnMut(&Digest, bool) -> Result<Option<Vec<u8>>, StoreError>,
+    fetch: &mut Fetch<'_>,
 ) -> Result<(), StoreError> {
     if !seen.insert(descriptor.digest.clone()) {
         return Ok(());

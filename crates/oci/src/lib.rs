@@ -24,6 +24,8 @@ mod tar_write;
 mod temp;
 mod tree;
 mod unpack;
+#[cfg(test)]
+mod unpack_tests;
 mod xattr;
 
 pub use compress::Compression;

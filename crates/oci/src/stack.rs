@@ -39,6 +39,26 @@ enum Says {
 }
 
 impl Stack {
+    /// The directories to mount an overlay over, the top one first. Overlay refuses a directory
+    /// that is given twice, so of equal layers only the uppermost is kept, which hides the others
+    /// anyway, and layers without entries are left out as long as there are others. Empty only
+    /// for a stack without layers.
+    #[must_use]
+    pub fn lower_dirs(&self) -> Vec<PathBuf> {
+        let mut seen = BTreeSet::new();
+        let mut directories: Vec<_> = self
+            .layers
+            .iter()
+            .rev()
+            .filter(|layer| layer.entries > 0 && seen.insert(&layer.diff_id))
+            .map(|layer| layer.dir.clone())
+            .collect();
+        if directories.is_empty() {
+            directories.extend(self.layers.first().map(|layer| layer.dir.clone()));
+        }
+        directories
+    }
+
     /// The uppermost layer that has the path, with what it has there.
     fn find(&self, path: &Path) -> io::Result<Option<(&Layer, Stat)>> {
         let parts = inside(path)?;
@@ -233,15 +253,15 @@ fn says(layer: &Layer, parts: &[&OsStr], with_ends: bool) -> io::Result<Says> {
                     Ok(found) if is_whiteout(&fstat(&found)?) => return Ok(Says::Hidden),
                     Ok(_) => {}
                     Err(Errno::NOENT) => {
-                        return hidden_if(opaque_on_the_way(layer, &parts[..length - 1])?);
+                        return Ok(hidden_if(opaque_on_the_way(layer, &parts[..length - 1])?));
                     }
                     Err(error) => return Err(error.into()),
                 }
             }
-            hidden_if(opaque_on_the_way(
+            Ok(hidden_if(opaque_on_the_way(
                 layer,
                 &parts[..parts.len().saturating_sub(1)],
-            )?)
+            )?))
         }
         // Something on the way is no directory.
         Err(Errno::NOTDIR | Errno::LOOP) => Ok(Says::Hidden),
@@ -249,12 +269,8 @@ fn says(layer: &Layer, parts: &[&OsStr], with_ends: bool) -> io::Result<Says> {
     }
 }
 
-#[expect(
-    clippy::unnecessary_wraps,
-    reason = "it stands where a result is returned"
-)]
-fn hidden_if(hidden: bool) -> io::Result<Says> {
-    Ok(if hidden { Says::Hidden } else { Says::Nothing })
+fn hidden_if(hidden: bool) -> Says {
+    if hidden { Says::Hidden } else { Says::Nothing }
 }
 
 /// Whether the directory at the path or one above it is opaque. All of them exist.

@@ -40,6 +40,7 @@ pub(crate) struct TarReader<R> {
     position: u64,
     body_left: u64,
     padding: u64,
+    end_seen: bool,
 }
 
 /// What the headers before an entry say about it.
@@ -57,7 +58,14 @@ impl<R: Read> TarReader<R> {
             position: 0,
             body_left: 0,
             padding: 0,
+            end_seen: false,
         }
+    }
+
+    /// Whether the archive had its end mark. Some writers leave it out, so an archive without one
+    /// may be whole, or cut off between two entries.
+    pub(crate) fn end_seen(&self) -> bool {
+        self.end_seen
     }
 
     /// The next entry, `None` at the end of the archive. What is left of the body before is
@@ -76,6 +84,7 @@ impl<R: Read> TarReader<R> {
                 return Ok(None);
             };
             if block.iter().all(|&byte| byte == 0) {
+                self.end_seen = true;
                 return Ok(None);
             }
             check_sum(&block).map_err(damaged)?;

@@ -86,6 +86,8 @@ pub(crate) struct Unpacked {
     pub(crate) entries: u64,
     /// Whether an entry was the root directory itself.
     pub(crate) has_root: bool,
+    /// Whether the archive had its end mark.
+    pub(crate) end_seen: bool,
 }
 
 /// As [`unpack`], for a plain tar; the input is read up to the archive's end mark, not further.
@@ -110,6 +112,7 @@ pub(crate) fn unpack_tar(
         done: Unpacked {
             entries: 0,
             has_root: false,
+            end_seen: false,
         },
     };
     let mut reader = TarReader::new(tar);
@@ -117,6 +120,7 @@ pub(crate) fn unpack_tar(
         unpacker.entry(&entry, &mut reader)?;
         unpacker.done.entries += 1;
     }
+    unpacker.done.end_seen = reader.end_seen();
     unpacker.set_directory_times()?;
     Ok(unpacker.done)
 }
