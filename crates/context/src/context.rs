@@ -11,8 +11,10 @@ use launchway_dockerfile::IgnoreRules;
 use launchway_oci::{EntryKind, Tree, TreeEntry};
 use rustix::fs::{FileType, Stat};
 
+use crate::missing::Edge;
 use crate::root::Root;
-use crate::{ContextError, JunkRules, Selected, select};
+use crate::select::{cleaned, select_in};
+use crate::{ContextError, JunkRules, Selected};
 
 /// A build context. What the ignore and junk rules leave out does not exist in it, nor do sockets;
 /// an excluded directory exists as long as something below it is taken in again.
@@ -64,14 +66,15 @@ impl Context {
         &self.path
     }
 
-    /// What a COPY source names; see [`select`]. A source that exists and is left out by the
-    /// rules is told apart from one that does not exist.
+    /// What a COPY source names; see [`select`](crate::select). A source that is left out by the
+    /// rules is told apart from one that does not exist, and a symlink that leaves the context
+    /// from one that dangles.
     pub fn select(
         &self,
         pattern: &str,
         excludes: &[String],
     ) -> Result<Vec<Selected>, ContextError> {
-        select(self, pattern, excludes).map_err(|error| match error {
+        select_in(self, pattern, excludes, Edge::Context).map_err(|error| match error {
             ContextError::Missing { pattern, .. } if self.is_on_disk(&pattern) => {
                 ContextError::Excluded { pattern }
             }
@@ -80,7 +83,7 @@ impl Context {
     }
 
     fn is_on_disk(&self, pattern: &str) -> bool {
-        let names: PathBuf = crate::select::cleaned(pattern).into_iter().collect();
+        let names: PathBuf = cleaned(pattern).into_iter().collect();
         matches!(self.root.stat(&names), Ok(Some(_)))
     }
 

@@ -13,6 +13,7 @@ mod context;
 mod digest;
 mod error;
 mod junk;
+mod missing;
 pub mod recipe;
 mod root;
 mod select;

@@ -14,7 +14,9 @@ use launchway_oci::{EntryKind, Hasher, Tree};
 use rustix::fs::FileType;
 
 use crate::junk::is_junk_file_name;
+use crate::missing::Edge;
 use crate::root::Root;
+use crate::select::follow;
 use crate::{Context, ContextError, JunkRules};
 
 /// `hash = "concat"`: the sha256 of all inputs, one after the other. A file stands for its
@@ -83,7 +85,7 @@ impl Folder {
     }
 
     fn find(&self, input: &Path) -> Result<Found, ContextError> {
-        let (path, entry) = crate::select::follow(&self.tree, input, &input.to_string_lossy())?;
+        let (path, entry) = follow(&self.tree, input, &input.to_string_lossy(), Edge::Context)?;
         match entry.kind {
             EntryKind::File | EntryKind::Dir => Ok(Found {
                 path,

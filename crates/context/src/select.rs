@@ -1,16 +1,15 @@
 //! Which entries of a tree a COPY source names, by BuildKit's rules, and what stands below them.
 
-use std::ffi::OsString;
-use std::path::{Component, Path, PathBuf};
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use launchway_diagnostics::closest;
 use launchway_dockerfile::{IgnoreRules, go_match};
 use launchway_oci::{EntryKind, Tree, TreeEntry, resolve};
 use rustix::io::Errno;
 
 use crate::ContextError;
 use crate::context::slashed;
+use crate::missing::{Edge, why_missing};
 
 /// One thing that a source names.
 #[derive(Clone, Debug)]
@@ -48,6 +47,15 @@ pub fn select(
     pattern: &str,
     excludes: &[String],
 ) -> Result<Vec<Selected>, ContextError> {
+    select_in(tree, pattern, excludes, Edge::Root)
+}
+
+pub(crate) fn select_in(
+    tree: &dyn Tree,
+    pattern: &str,
+    excludes: &[String],
+    edge: Edge,
+) -> Result<Vec<Selected>, ContextError> {
     let excludes = Arc::new(IgnoreRules::parse(&excludes.join("\n")));
     let names = cleaned(pattern);
     let plain = names.iter().take_while(|name| !has_wildcard(name)).count();
@@ -56,7 +64,7 @@ pub fn select(
     let matched = if wild.is_empty() {
         vec![prefix]
     } else {
-        let (base, entry) = follow(tree, &prefix, pattern)?;
+        let (base, entry) = follow(tree, &prefix, pattern, edge)?;
         let mut found = Vec::new();
         if entry.kind == EntryKind::Dir {
             matches_below(tree, &base, wild, pattern, &mut found)?;
@@ -66,7 +74,7 @@ pub fn select(
     matched
         .into_iter()
         .map(|matched| {
-            let (path, entry) = follow(tree, &matched, pattern)?;
+            let (path, entry) = follow(tree, &matched, pattern, edge)?;
             Ok(Selected {
                 matched,
                 path,
@@ -202,6 +210,7 @@ pub(crate) fn follow(
     tree: &dyn Tree,
     path: &Path,
     pattern: &str,
+    edge: Edge,
 ) -> Result<(PathBuf, TreeEntry), ContextError> {
     let resolved = match resolve(tree, path, true) {
         Ok(resolved) => resolved,
@@ -222,34 +231,8 @@ pub(crate) fn follow(
         .map_err(ContextError::reading(&resolved))?
     {
         Some(entry) => Ok((resolved, entry)),
-        None => Err(why_missing(tree, path, pattern)?),
+        None => Err(why_missing(tree, path, pattern, edge)?),
     }
-}
-
-/// Why a path leads to nothing: a symlink on the way that leaves the tree or dangles, or a name
-/// that is not there.
-fn why_missing(tree: &dyn Tree, path: &Path, pattern: &str) -> Result<ContextError, ContextError> {
-    let mut current = path.to_owned();
-    let mut last_link: Option<(PathBuf, PathBuf)> = None;
-    // `resolve` has found no loop, so this ends.
-    while let Some((link, rest)) = first_link(tree, &current)? {
-        let target = tree
-            .read_link(&link)
-            .map_err(ContextError::reading(&link))?;
-        let parent = link.parent().unwrap_or(Path::new(""));
-        let Some(next) = target_below(parent, &target) else {
-            return Ok(ContextError::LinkLeaves { path: link, target });
-        };
-        last_link = Some((link, target));
-        current = joined(&next, &rest);
-    }
-    if let Some((path, target)) = last_link {
-        return Ok(ContextError::LinkDangles { path, target });
-    }
-    Ok(ContextError::Missing {
-        pattern: pattern.to_owned(),
-        closest: near(tree, path)?,
-    })
 }
 
 /// A path below another; the standard library adds a slash when that is empty.
@@ -259,76 +242,6 @@ pub(crate) fn joined(path: &Path, below: &Path) -> PathBuf {
     } else {
         path.join(below)
     }
-}
-
-/// The first symlink on a path, and what follows it.
-fn first_link(tree: &dyn Tree, path: &Path) -> Result<Option<(PathBuf, PathBuf)>, ContextError> {
-    let names: Vec<OsString> = path.iter().map(OsString::from).collect();
-    let mut here = PathBuf::new();
-    for (at, name) in names.iter().enumerate() {
-        here.push(name);
-        let entry = tree.entry(&here).map_err(ContextError::reading(&here))?;
-        match entry {
-            Some(entry) if entry.kind == EntryKind::Symlink => {
-                return Ok(Some((here, names[at + 1..].iter().collect())));
-            }
-            Some(_) => {}
-            None => return Ok(None),
-        }
-    }
-    Ok(None)
-}
-
-/// A relative link's target as a path in the tree; `None` when it leaves the tree.
-fn target_below(parent: &Path, target: &Path) -> Option<PathBuf> {
-    let mut path = parent.to_owned();
-    for component in target.components() {
-        match component {
-            Component::Normal(name) => path.push(name),
-            Component::CurDir => {}
-            Component::ParentDir => {
-                if !path.pop() {
-                    return None;
-                }
-            }
-            Component::RootDir | Component::Prefix(_) => return None,
-        }
-    }
-    Some(path)
-}
-
-/// A path that a missing one was perhaps meant to be: its first wrong name replaced by a similar
-/// one.
-fn near(tree: &dyn Tree, path: &Path) -> Result<Option<String>, ContextError> {
-    let mut here = PathBuf::new();
-    let mut names = path.iter();
-    for name in names.by_ref() {
-        let next = here.join(name);
-        let entry = tree.entry(&next).map_err(ContextError::reading(&next))?;
-        if entry.is_some() {
-            here = next;
-            continue;
-        }
-        let is_dir = tree
-            .entry(&here)
-            .map_err(ContextError::reading(&here))?
-            .is_some_and(|entry| entry.kind == EntryKind::Dir);
-        if !is_dir {
-            return Ok(None);
-        }
-        let siblings: Vec<String> = tree
-            .children(&here)
-            .map_err(ContextError::reading(&here))?
-            .into_iter()
-            .filter_map(|name| name.into_string().ok())
-            .collect();
-        let Some(similar) = closest(&name.to_string_lossy(), siblings.iter().map(String::as_str))
-        else {
-            return Ok(None);
-        };
-        return Ok(Some(slashed(&joined(&here.join(similar), names.as_path()))));
-    }
-    Ok(None)
 }
 
 #[cfg(test)]
@@ -368,6 +281,8 @@ mod tests {
             ("dangling", "dir/nothing"),
             ("second", "passwd"),
             ("loop", "loop"),
+            // Read without following `dirlink`, this leads to itself.
+            ("twisted", "dirlink/../dir/sub/../../absolute/../twisted"),
         ] {
             symlink(target, root.join(link)).unwrap();
         }
@@ -425,6 +340,17 @@ mod tests {
     }
 
     #[test]
+    fn in_an_image_absolute_links_are_as_good_as_others() {
+        let outer = sample();
+        let context = context(&outer, "");
+        let error = select(&context, "second", &[]).unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "the symlink passwd points to /etc/passwd, which does not exist"
+        );
+    }
+
+    #[test]
     fn a_source_that_leads_nowhere_says_why() {
         let outer = sample();
         let context = context(&outer, "dir-x\n");
@@ -456,6 +382,11 @@ mod tests {
             (
                 "dangling",
                 "the symlink dangling points to dir/nothing, which does not exist",
+            ),
+            (
+                "twisted",
+                "the symlink twisted points to dirlink/../dir/sub/../../absolute/../twisted, \
+                 which does not exist",
             ),
             ("loop", "the symlink loop leads in a circle"),
             ("a[", "cannot use the wildcard pattern \"a[\""),

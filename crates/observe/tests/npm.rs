@@ -31,7 +31,8 @@ fn npm(registry: &str, more: &[(&str, &str)]) -> Npm {
         attempts: 3,
         pauses: vec![Duration::from_millis(1)],
     };
-    Npm::new(NpmConfig::load(inputs).unwrap(), retry)
+    let config = NpmConfig::load(inputs).expect("there are no files that could be wrong");
+    Npm::new(config, retry)
 }
 
 async fn resolve(
@@ -39,13 +40,14 @@ async fn resolve(
     package: &str,
     accept: Option<&str>,
 ) -> Result<ResolvedVersion, VersionError> {
-    let name: VersionName = "X".parse().unwrap();
+    let name: VersionName = "X".parse().expect("X is a name");
     let source = VersionSource::Npm {
         package: package.to_owned(),
         accept: accept.map(|accept| spanned(accept.to_owned())),
     };
     let sources = BTreeMap::from([(name.clone(), spanned(source))]);
-    resolve_versions(&sources, npm).await.remove(&name).unwrap()
+    let mut found = resolve_versions(&sources, npm).await;
+    found.remove(&name).expect("every version gets an answer")
 }
 
 fn release(version: &str, more: &str) -> String {
