@@ -137,7 +137,7 @@ impl Build<'_> {
         let options = CopyOptions {
             owner,
             mode,
-            excludes: (!excludes.is_empty()).then(|| IgnoreRules::parse(&excludes.join("\n"))),
+            excludes: (!excludes.is_empty()).then(|| IgnoreRules::from_patterns(&excludes)),
         };
 
         let mut key = step_key("copy", &below.layers);

@@ -172,7 +172,7 @@ pub async fn plan(
 
 /// The version in what was typed: a prefix of the family is taken off only when a whole version
 /// follows, so that `base-python-` never swallows `base-python-3.13-`.
-fn release_version(project: &Project, text: &str) -> Result<ReleaseVersion, Box<Diagnostic>> {
+pub fn release_version(project: &Project, text: &str) -> Result<ReleaseVersion, Box<Diagnostic>> {
     let prefixes: BTreeSet<&str> = project
         .family
         .images

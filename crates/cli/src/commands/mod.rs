@@ -1,0 +1,151 @@
+//! The command line: one file a command, each with its arguments and its function.
+
+mod completions;
+mod dockerfile;
+mod doctor;
+mod init;
+mod plan;
+mod registry;
+mod release;
+mod schema;
+mod tag;
+mod verify;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+use crate::failure::Failure;
+use crate::settings::Settings;
+
+/// Builds, tests, publishes, promotes and verifies families of container images.
+///
+/// A family is described in one file, launchway.toml: a base, the features on it, the variants made of
+/// them, platforms, registries and tags. `launchway init` writes a first one from your Dockerfiles,
+/// `launchway plan` shows what a release would do, and `launchway release` does it.
+#[derive(Parser)]
+#[command(name = "launchway", version, max_term_width = 100, propagate_version = true, after_help = AFTER)]
+pub(crate) struct Launchway {
+    #[command(flatten)]
+    pub(crate) global: Global,
+    #[command(subcommand)]
+    command: Command,
+}
+
+const AFTER: &str = "\
+Exit codes: 0 done · 1 failed · 2 wrong usage or wrong file · 3 differs · 4 could not tell · 130 interrupted
+
+stdout carries data, stderr carries talk; `--format json` gives data and events as JSON.";
+
+/// Options of every command.
+#[derive(Args)]
+pub(crate) struct Global {
+    /// When to use colour
+    #[arg(long, global = true, value_enum, default_value_t = Colour::Auto, value_name = "WHEN", help_heading = "Global options")]
+    pub(crate) color: Colour,
+    /// How to write: for people, or as JSON (one value, or one event a line)
+    #[arg(long, global = true, value_enum, default_value_t = Format::Text, value_name = "FORMAT", help_heading = "Global options")]
+    pub(crate) format: Format,
+    /// How to show the progress of long work
+    #[arg(long, global = true, value_enum, default_value_t = Progress::Auto, value_name = "HOW", help_heading = "Global options")]
+    pub(crate) progress: Progress,
+    /// Where layers, caches and locks are kept [default: ~/.cache/launchway]
+    #[arg(
+        long,
+        global = true,
+        env = "LAUNCHWAY_STATE_DIR",
+        value_name = "DIR",
+        help_heading = "Global options"
+    )]
+    pub(crate) state_dir: Option<PathBuf>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Colour {
+    Auto,
+    Always,
+    Never,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Format {
+    Text,
+    Json,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Progress {
+    /// A live view on a terminal, plain lines elsewhere
+    Auto,
+    /// A tree that is drawn anew in place
+    Live,
+    /// A line for each thing that happens
+    Plain,
+    /// Nothing but the result
+    Quiet,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Write a first launchway.toml from the Dockerfiles here
+    Init(init::Arguments),
+    /// Show what a release would do, and why
+    Plan(plan::Arguments),
+    /// Print the content tag of an image, variant or feature
+    Tag(tag::Arguments),
+    /// Build, push, test, tag, verify and promote a version of the family
+    Release(release::Arguments),
+    /// Check that a release is on every registry as it should be
+    Verify(verify::Arguments),
+    /// Build one plain Dockerfile
+    Dockerfile(dockerfile::Arguments),
+    /// Serve images from a folder
+    Registry(registry::Arguments),
+    /// Say what this machine can build, and what is missing
+    Doctor(doctor::Arguments),
+    /// Print the JSON Schema of launchway.toml
+    Schema(schema::Arguments),
+    /// Print completions for a shell
+    Completions(completions::Arguments),
+}
+
+/// Runs a command and gives its exit code.
+pub(crate) fn run(arguments: Launchway) -> ExitCode {
+    let settings = match Settings::resolve(&arguments.global) {
+        Ok(settings) => settings,
+        Err(failure) => return failure.report(false),
+    };
+    let colour = settings.colour;
+    let result = match arguments.command {
+        Command::Init(arguments) => init::run(&arguments, &settings),
+        Command::Plan(arguments) => plan::run(&arguments, &settings),
+        Command::Tag(arguments) => tag::run(&arguments, &settings),
+        Command::Release(arguments) => release::run(&arguments, &settings),
+        Command::Verify(arguments) => verify::run(&arguments, &settings),
+        Command::Dockerfile(arguments) => dockerfile::run(&arguments, &settings),
+        Command::Registry(arguments) => registry::run(&arguments, &settings),
+        Command::Doctor(arguments) => doctor::run(&arguments, &settings),
+        Command::Schema(arguments) => schema::run(&arguments),
+        Command::Completions(arguments) => completions::run(&arguments),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => failure.report(colour),
+    }
+}
+
+/// The result of a command.
+pub(crate) type Result<T = ()> = std::result::Result<T, Failure>;
+
+/// Writes data to stdout. A reader that went away (`| head`) is no error.
+pub(crate) fn print(text: &str) {
+    use std::io::Write as _;
+    let mut out = std::io::stdout().lock();
+    let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
+}
+
+pub(crate) fn print_json(value: &serde_json::Value) {
+    let text = serde_json::to_string_pretty(value).expect("a JSON value always serialises");
+    print(&format!("{text}\n"));
+}

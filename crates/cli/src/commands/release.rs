@@ -1,0 +1,274 @@
+//! `launchway release`.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use clap::Args;
+use launchway_engine::Cancellation;
+use launchway_manifest::{Compression, Family, Network};
+use launchway_observe::{GitFacts, git_facts};
+use launchway_plan::NodeState;
+use launchway_release::{
+    BuildSettings, LockError, Outcome, Project, Puller, ReleaseLock, RunFacts, Workshop, execute,
+    prepare,
+};
+
+use super::Result;
+use crate::failure::{Exit, Failure};
+use crate::family::FamilyArguments;
+use crate::report::Reporter;
+use crate::settings::{Settings, read};
+use crate::toolbox::{self, Builder};
+use crate::versions;
+
+/// Build, push, test, tag, verify and promote a version of the family.
+///
+/// In this order: every image that the registries do not have is built or grafted and pushed by digest;
+/// the pushed digests are smoke-tested; immutable tags are written; everything is verified; only then do
+/// rolling tags move, bases last. Run it again after a failure: what is done stays done.
+#[derive(Args)]
+pub(crate) struct Arguments {
+    /// The version, such as v1.2.3
+    version: String,
+    /// Only these variants, separated by commas
+    #[arg(long, value_delimiter = ',', value_name = "VARIANT")]
+    only: Vec<String>,
+    /// Leave rolling tags where they are
+    #[arg(long)]
+    no_promote: bool,
+    /// Build without the step cache
+    #[arg(long)]
+    no_cache: bool,
+    /// How many builds run at once [default: the number of processors]
+    #[arg(long, short, value_name = "N")]
+    jobs: Option<usize>,
+    #[command(flatten)]
+    family: FamilyArguments,
+}
+
+pub(crate) fn run(arguments: &Arguments, settings: &Settings) -> Result {
+    let project = arguments.family.load(settings)?;
+    let asked = arguments.family.asked(
+        &project,
+        Some(arguments.version.clone()),
+        &arguments.only,
+        !arguments.no_promote,
+    )?;
+    let builder = Builder::open(settings)?;
+    let reporter = Reporter::for_settings(settings);
+    let started = toolbox::now();
+    let _lock =
+        ReleaseLock::take(&builder.state, &project.family.name, &started).map_err(|error| {
+            match error {
+                LockError::Held { .. } => {
+                    Failure::usage(error.to_string(), "wait until it is done, or stop it")
+                }
+                LockError::Io(_) => Failure::caused("cannot lock the family", &error),
+            }
+        })?;
+    let git = git_facts(&project.root, &settings.environment_text())
+        .ok()
+        .flatten();
+    let build_settings = build_settings(
+        arguments,
+        &project.family,
+        settings,
+        &builder,
+        git.as_ref(),
+        &project.root,
+    )?;
+    let events = reporter.on_release();
+    let for_client = Arc::clone(&events);
+    let client_events: toolbox::ClientEvents =
+        Arc::new(move |event| for_client(launchway_release::Event::Transfer(event)));
+    let client = toolbox::client(
+        settings,
+        &arguments.family.network,
+        Some(&project.family),
+        Some(client_events),
+    )?;
+    let versions = versions::Observed::new(settings);
+    let cancellation = Cancellation::default();
+    let facts = RunFacts {
+        started,
+        family: project.family.name.value.clone(),
+        git_commit: git.as_ref().map(|git| git.commit.clone()),
+        git_branch: git.as_ref().and_then(|git| git.branch.clone()),
+        git_dirty: git.as_ref().map(|git| git.is_dirty),
+    };
+    let work = async {
+        let hashed = prepare::hash(&project, &client, &versions, &asked).await?;
+        let plan = prepare::plan(&client, hashed, &asked.registries).await?;
+        let summary = Summary::of(&plan, &project);
+        if plan.is_empty() {
+            return Ok((summary, None));
+        }
+        let workshop = Workshop {
+            project: Arc::clone(&project),
+            puller: Puller::new(client.clone(), builder.store.clone()),
+            engine: builder.engine.clone(),
+            settings: build_settings,
+            cancellation: cancellation.clone(),
+            events,
+            state: builder.state.clone(),
+            facts,
+            now: toolbox::now,
+        };
+        reporter.begin(&plan);
+        let outcome = execute(plan, workshop).await;
+        Ok((summary, Some(outcome)))
+    };
+    let result = toolbox::block_on(&cancellation, work)?;
+    reporter.finish();
+    let (summary, outcome) = result.map_err(|error| Failure::release(&error, &project.sources))?;
+    for remark in &summary.remarks {
+        eprintln!("note: {remark}");
+    }
+    match outcome {
+        None => {
+            eprintln!(
+                "nothing to do: {} is released everywhere",
+                arguments.version
+            );
+            summary.degraded()
+        }
+        Some(outcome) => finish(&outcome, &summary, arguments, settings, &project),
+    }
+}
+
+/// What stays of the plan once it is carried out.
+struct Summary {
+    remarks: Vec<String>,
+    degraded: Vec<String>,
+    made: usize,
+    reused: usize,
+}
+
+impl Summary {
+    fn of(plan: &launchway_plan::Plan, project: &Project) -> Self {
+        let _ = project;
+        let count = |wanted: fn(&NodeState) -> bool| {
+            plan.nodes
+                .values()
+                .filter(|node| wanted(&node.state))
+                .count()
+        };
+        Self {
+            remarks: plan.remarks.clone(),
+            degraded: plan
+                .degraded
+                .iter()
+                .map(|one| format!("{}: {}", plan.registries[one.registry], one.why))
+                .collect(),
+            made: count(|state| *state == NodeState::Make),
+            reused: count(|state| matches!(state, NodeState::Reuse { .. })),
+        }
+    }
+
+    /// A registry that could not be asked is finished by running again; until then this is no success.
+    fn degraded(&self) -> Result {
+        if self.degraded.is_empty() {
+            return Ok(());
+        }
+        for why in &self.degraded {
+            eprintln!("degraded: {why}");
+        }
+        eprintln!(
+            "run the same command again when the registry answers; only what it lacks will be done"
+        );
+        Err(Failure::Silent(Exit::Failed))
+    }
+}
+
+fn finish(
+    outcome: &Outcome,
+    summary: &Summary,
+    arguments: &Arguments,
+    settings: &Settings,
+    project: &Project,
+) -> Result {
+    if settings.json {
+        let failures: Vec<String> = outcome.failures.iter().map(ToString::to_string).collect();
+        let event = serde_json::json!({
+            "event": "finished",
+            "version": arguments.version,
+            "tagged": outcome.tagged.iter().map(ToString::to_string).collect::<Vec<_>>(),
+            "rolled": outcome.rolled.iter().map(ToString::to_string).collect::<Vec<_>>(),
+            "failures": failures,
+        });
+        super::print(&format!("{event}\n"));
+    }
+    let interrupted = outcome
+        .failures
+        .iter()
+        .any(|error| matches!(error, launchway_release::ReleaseError::Cancelled));
+    let mut failures = outcome
+        .failures
+        .iter()
+        .filter(|error| !matches!(error, launchway_release::ReleaseError::Cancelled));
+    let first = failures.next();
+    for failure in failures {
+        let _ = Failure::release(failure, &project.sources).report(settings.colour);
+    }
+    match first {
+        _ if interrupted => Err(Failure::release(
+            &launchway_release::ReleaseError::Cancelled,
+            &project.sources,
+        )),
+        Some(failure) => Err(Failure::release(failure, &project.sources)),
+        None => {
+            eprintln!(
+                "released {}: {} made, {} reused; {} tags written, {} rolling tags moved",
+                arguments.version,
+                summary.made,
+                summary.reused,
+                outcome.tagged.len(),
+                outcome.rolled.len()
+            );
+            summary.degraded()
+        }
+    }
+}
+
+fn build_settings(
+    arguments: &Arguments,
+    family: &Family,
+    settings: &Settings,
+    builder: &Builder,
+    git: Option<&GitFacts>,
+    root: &Path,
+) -> Result<BuildSettings> {
+    // The commit's time makes layers the same wherever the commit is built.
+    let epoch = settings.epoch.or_else(|| git.map(|git| git.time));
+    let mut secrets = launchway_engine::Secrets::new();
+    for secret in &family.build.secrets {
+        let value = match (&secret.file, &secret.env) {
+            (Some(file), _) => Some(read(&root.join(file))?),
+            (None, Some(name)) => settings
+                .variable(name)
+                .map(|value| value.to_string_lossy().into_owned().into_bytes()),
+            (None, None) => None,
+        };
+        if let Some(value) = value {
+            secrets.insert(secret.id.clone(), value);
+        }
+    }
+    let processors = std::thread::available_parallelism().map_or(1, usize::from);
+    Ok(BuildSettings {
+        host_ca: builder.host_ca(family.build.host_ca, settings)?,
+        epoch,
+        created: epoch.and_then(toolbox::timestamp),
+        no_cache: arguments.no_cache,
+        network: match family.build.network {
+            Network::Host => launchway_sandbox::Network::Host,
+            Network::None => launchway_sandbox::Network::None,
+        },
+        timeout: Some(family.build.timeout),
+        compression: match family.build.compression {
+            Compression::Gzip => launchway_oci::Compression::Gzip,
+            Compression::Zstd => launchway_oci::Compression::Zstd,
+        },
+        secrets,
+        jobs: arguments.jobs.unwrap_or(processors),
+    })
+}

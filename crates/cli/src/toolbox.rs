@@ -1,0 +1,164 @@
+//! What commands work with: the client, the store, the engine, the runtime, interruption.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use launchway_engine::{Cancellation, HostCa, NativeEngine};
+use launchway_manifest::Family;
+use launchway_oci::{Flavour, Store};
+use launchway_registry::{
+    Client, ClientEvent, ClientOptions, CredentialPaths, DockerCredentials, Mirror, RetryPolicy,
+};
+use launchway_sandbox::{IdMapping, Sandbox};
+
+use crate::failure::Failure;
+use crate::family::NetworkArguments;
+use crate::settings::Settings;
+
+pub(crate) type ClientEvents = Arc<dyn Fn(ClientEvent) + Send + Sync>;
+
+/// A client with the user's credentials. A family adds its own rules.
+pub(crate) fn client(
+    settings: &Settings,
+    network: &NetworkArguments,
+    family: Option<&Family>,
+    events: Option<ClientEvents>,
+) -> Result<Client, Failure> {
+    let paths = CredentialPaths::usual(|name| settings.variable(name).cloned());
+    let credentials = DockerCredentials::load(&paths)
+        .map_err(|error| Failure::caused("cannot read the registry credentials", &error))?;
+    let mut plain_http = network.plain_http()?;
+    let mut retry = RetryPolicy::default();
+    if let Some(family) = family {
+        plain_http.extend(family.plain_http.iter().map(|host| host.value.clone()));
+        retry.attempts = family.retry.attempts;
+        retry.pauses.clone_from(&family.retry.pauses);
+    }
+    let mirrors: Vec<Mirror> = network.mirrors()?;
+    let options = ClientOptions {
+        plain_http,
+        retry,
+        mirrors,
+        credentials: Arc::new(credentials),
+        events,
+        ..ClientOptions::default()
+    };
+    Client::new(options)
+        .map_err(|error| Failure::caused("cannot set up the registry client", &error))
+}
+
+/// The store and the engine over it. A user who is not root is moved into a user namespace first,
+/// so this comes before any thread is started.
+pub(crate) struct Builder {
+    pub(crate) store: Store,
+    pub(crate) engine: NativeEngine,
+    pub(crate) state: PathBuf,
+}
+
+impl Builder {
+    pub(crate) fn open(settings: &Settings) -> Result<Self, Failure> {
+        let mapping =
+            launchway_sandbox::enter_user_namespace().map_err(|error| Failure::Message {
+                message: "cannot set up a user namespace to build in".to_owned(),
+                causes: vec![error.to_string()],
+                help: Some("`launchway doctor` says what is missing".to_owned()),
+                exit: crate::failure::Exit::Failed,
+            })?;
+        // Layers of the two kinds mark removals differently and cannot be mixed.
+        let (flavour, state) = match mapping {
+            IdMapping::Host => (Flavour::Trusted, settings.state.join("root")),
+            IdMapping::Range { .. } => (Flavour::User, settings.state.join("rootless")),
+            IdMapping::Single => {
+                eprintln!(
+                    "warning: no subordinate ids for this user: only files of one owner can be built (see `launchway doctor`)"
+                );
+                (Flavour::User, settings.state.join("single"))
+            }
+        };
+        std::fs::create_dir_all(&state).map_err(|error| {
+            Failure::caused(format!("cannot create {}", state.display()), &error)
+        })?;
+        let store = Store::open(&state.join("store"), flavour)
+            .map_err(|error| Failure::caused("cannot open the local store", &error))?;
+        let helper = Path::new("/proc/self/exe").to_owned();
+        let engine = NativeEngine::open(store.clone(), Sandbox::new(helper), &state.join("engine"))
+            .map_err(|error| Failure::caused("cannot open the engine", &error))?;
+        Ok(Self {
+            store,
+            engine,
+            state,
+        })
+    }
+
+    pub(crate) fn host_ca(
+        &self,
+        wanted: bool,
+        settings: &Settings,
+    ) -> Result<Option<HostCa>, Failure> {
+        if !wanted {
+            return Ok(None);
+        }
+        let Some(bundle) = settings.ca_bundle() else {
+            return Err(Failure::usage(
+                "the build is to trust this host's certificates, but none were found",
+                "install the package ca-certificates, or set SSL_CERT_FILE to a PEM bundle",
+            ));
+        };
+        HostCa::prepare(&bundle, &self.state)
+            .map(Some)
+            .map_err(|error| Failure::caused("cannot use the host's certificates", &error))
+    }
+}
+
+/// Runs async work, and cancels it on the first interruption; the second one ends the program.
+pub(crate) fn block_on<T>(
+    cancellation: &Cancellation,
+    work: impl Future<Output = T>,
+) -> Result<T, Failure> {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| Failure::caused("cannot start the runtime", &error))?;
+    let cancellation = cancellation.clone();
+    let result = runtime.block_on(async move {
+        tokio::spawn(async move {
+            use tokio::signal::unix::{SignalKind, signal};
+            let (Ok(mut interrupt), Ok(mut terminate)) = (
+                signal(SignalKind::interrupt()),
+                signal(SignalKind::terminate()),
+            ) else {
+                return;
+            };
+            let mut asked = 0;
+            loop {
+                tokio::select! {
+                    _ = interrupt.recv() => {}
+                    _ = terminate.recv() => {}
+                }
+                asked += 1;
+                if asked > 1 {
+                    std::process::exit(130);
+                }
+                eprintln!("\ninterrupted: stopping (once more to stop at once)");
+                cancellation.cancel();
+            }
+        });
+        work.await
+    });
+    runtime.shutdown_timeout(Duration::from_millis(200));
+    Ok(result)
+}
+
+/// The present time, RFC 3339.
+pub(crate) fn now() -> String {
+    jiff::Timestamp::now()
+        .strftime("%Y-%m-%dT%H:%M:%SZ")
+        .to_string()
+}
+
+/// A time of an image, RFC 3339.
+pub(crate) fn timestamp(seconds: i64) -> Option<String> {
+    let time = jiff::Timestamp::from_second(seconds).ok()?;
+    Some(time.strftime("%Y-%m-%dT%H:%M:%SZ").to_string())
+}
