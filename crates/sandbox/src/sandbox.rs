@@ -89,10 +89,16 @@ impl Sandbox {
         .encode();
         // A helper that ended already has told why.
         match (&*running.helper).write_all(&order) {
-            Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
-                return Err(SandboxError::Start(error));
+            Ok(()) => Ok(running),
+            Err(error)
+                if matches!(
+                    error.kind(),
+                    io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset
+                ) =>
+            {
+                Ok(running)
             }
-            _ => Ok(running),
+            Err(error) => Err(SandboxError::Start(error)),
         }
     }
 }

@@ -1,7 +1,8 @@
-//! The smallest program that can use the sandbox: tests start their runs through it, as it is what the helper runs from.
+//! The smallest program that can use the sandbox. Tests need it, because the helper is this program started again, and
+//! because a test harness has threads and so cannot enter a user namespace.
 //!
-//! `launchway-sandbox-probe ROOT COMMAND…` runs a command over a root directory whose changes are thrown away, and ends
-//! as the command did. With `--rootless` in front it first enters a user namespace.
+//! `launchway-sandbox-probe [OPTION…] ROOT COMMAND…` runs a command over a root directory and ends as the command did.
+//! Options: `--rootless` enters a user namespace first; `--upper DIR` and `--work DIR` keep the changes; `--uid N`.
 
 use std::ffi::OsString;
 use std::io::Write;
@@ -12,18 +13,31 @@ use launchway_sandbox::{Exit, RunSpec, Sandbox, SandboxError, Stdio, Stream};
 
 fn main() -> ExitCode {
     launchway_sandbox::run_if_helper();
-    let mut words = std::env::args_os().skip(1).peekable();
-    if words.next_if(|word| word == "--rootless").is_some() {
-        match launchway_sandbox::enter_user_namespace() {
-            Ok(mapping) => eprintln!("ids: {mapping:?}"),
-            Err(error) => return complain(&error),
+    let mut spec = RunSpec::new(Vec::new(), Vec::new());
+    let mut words = std::env::args_os().skip(1);
+    loop {
+        let Some(word) = words.next() else {
+            return usage();
+        };
+        match word.to_str() {
+            Some("--rootless") => match launchway_sandbox::enter_user_namespace() {
+                Ok(mapping) => println!("ids: {mapping:?}"),
+                Err(error) => return complain(&error),
+            },
+            Some("--upper") => spec.upper = words.next().map(PathBuf::from),
+            Some("--work") => spec.work = words.next().map(PathBuf::from),
+            Some("--uid") => match words.next().and_then(|word| word.to_str()?.parse().ok()) {
+                Some(uid) => spec.user.uid = uid,
+                None => return usage(),
+            },
+            _ => {
+                spec.lower = vec![PathBuf::from(word)];
+                break;
+            }
         }
     }
-    let Some(root) = words.next().map(PathBuf::from) else {
-        eprintln!("usage: launchway-sandbox-probe [--rootless] ROOT COMMAND…");
-        return ExitCode::from(2);
-    };
-    match run(root, words.collect()) {
+    spec.argv = words.collect::<Vec<OsString>>();
+    match run(&spec) {
         Ok(Exit::Code(code)) => ExitCode::from(u8::try_from(code).unwrap_or(1)),
         Ok(other) => {
             eprintln!("{other:?}");
@@ -37,8 +51,7 @@ fn main() -> ExitCode {
     }
 }
 
-fn run(root: PathBuf, command: Vec<OsString>) -> Result<Exit, SandboxError> {
-    let spec = RunSpec::new(vec![root], command);
+fn run(spec: &RunSpec) -> Result<Exit, SandboxError> {
     let pass_on = |stream, bytes: &[u8]| {
         // A reader that is gone is no reason to end the command differently.
         let _ = match stream {
@@ -47,8 +60,15 @@ fn run(root: PathBuf, command: Vec<OsString>) -> Result<Exit, SandboxError> {
         };
     };
     Sandbox::new(PathBuf::from("/proc/self/exe"))
-        .spawn(&spec, Stdio::to(pass_on))?
+        .spawn(spec, Stdio::to(pass_on))?
         .wait()
+}
+
+fn usage() -> ExitCode {
+    eprintln!(
+        "usage: launchway-sandbox-probe [--rootless] [--upper DIR --work DIR] [--uid N] ROOT COMMAND…"
+    );
+    ExitCode::from(2)
 }
 
 fn complain(error: &dyn std::error::Error) -> ExitCode {

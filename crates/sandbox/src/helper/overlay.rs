@@ -144,7 +144,7 @@ fn flags(writable: bool) -> Vec<&'static str> {
 /// Features that would put references to other layers into the upper directory.
 const SETTINGS: [(&str, &str); 4] = [
     ("index", "off"),
-    ("redirect_dir", "off"),
+    ("redirect_dir", "nofollow"),
     ("metacopy", "off"),
     ("xino", "off"),
 ];

@@ -113,17 +113,30 @@ pub(crate) fn install_syscall_filter(program: &[FilterInstruction]) -> io::Resul
 
 /// Gives every signal its default effect and lets all of them through, as a freshly started program expects.
 pub(crate) fn reset_signals() {
-    // SAFETY: the default action runs no code of this program, and both structures are fully initialised.
+    // The C library keeps two signals for itself and refuses to touch them, but passes on what they were set to. So
+    // the kernel is asked, whose structure begins with the action; all zero is the default one.
+    let action = [0_u64; 4];
+    let none = 0_u64;
+    // SAFETY: the default action runs no code of this program, and the kernel reads no more than the given sizes: four
+    // words of a structure, eight bytes of a signal set.
     unsafe {
-        let mut action: libc::sigaction = std::mem::zeroed();
-        action.sa_sigaction = libc::SIG_DFL;
         for signal in 1..=64 {
-            // Refused for the two signals that cannot be handled and the two that the C library keeps.
-            libc::sigaction(signal, &raw const action, std::ptr::null_mut());
+            // Refused for the two signals that cannot be handled.
+            libc::syscall(
+                libc::SYS_rt_sigaction,
+                signal,
+                &raw const action,
+                std::ptr::null_mut::<u64>(),
+                8,
+            );
         }
-        let mut none: libc::sigset_t = std::mem::zeroed();
-        libc::sigemptyset(&raw mut none);
-        libc::sigprocmask(libc::SIG_SETMASK, &raw const none, std::ptr::null_mut());
+        libc::syscall(
+            libc::SYS_rt_sigprocmask,
+            libc::SIG_SETMASK,
+            &raw const none,
+            std::ptr::null_mut::<u64>(),
+            8,
+        );
     }
 }
 

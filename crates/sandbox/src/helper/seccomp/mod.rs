@@ -324,7 +324,8 @@ mod tests {
         const UNKNOWN: u32 = RETURN_ERRNO | 38;
         let intel = compile(&[X86_64, I386]);
         let arm = compile(&[AARCH64, ARM]);
-        let cases: &[(&str, &[sys::FilterInstruction], u32, u32, u32, u32)] = &[
+        type Case<'a> = (&'a str, &'a [sys::FilterInstruction], u32, u32, u32, u32);
+        let cases: &[Case<'_>] = &[
             ("read", &intel, ARCH_X86_64, 0, 0, ALLOW),
             ("mount", &intel, ARCH_X86_64, 165, 0, DENY),
             ("umount2", &intel, ARCH_X86_64, 166, 0, DENY),

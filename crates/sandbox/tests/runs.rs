@@ -1,0 +1,659 @@
+//! Commands run, end, and leave exactly their changes.
+
+mod common;
+
+use std::fs;
+use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt, chown, symlink};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use common::{eventually, place, processes, run, start, stdout, tiny_program, words};
+use launchway_sandbox::{
+    BinfmtStatus, ExecFailure, Exit, Machine, MountSpec, RunSpec, SandboxError, UserIds,
+    binfmt_status,
+};
+
+#[test]
+fn exits() {
+    let Some(place) = place() else { return };
+    for (script, expected) in [
+        ("true", Exit::Code(0)),
+        ("exit 3", Exit::Code(3)),
+        ("exit 255", Exit::Code(255)),
+        ("kill -TERM $$", Exit::Signal(15)),
+        ("kill -SEGV $$", Exit::Signal(11)),
+        // Process 1 of the sandbox is not for commands to kill.
+        ("kill -KILL 1; exit 4", Exit::Code(4)),
+        // An orphan that ends first must not be taken for the command.
+        ("(sh -c 'exit 9' &) ; sleep 0.1; exit 5", Exit::Code(5)),
+    ] {
+        let (exit, output) = run(&place.script(script));
+        assert_eq!(exit.expect(script), expected, "{script}: {output:?}");
+    }
+}
+
+#[test]
+fn commands_that_cannot_start() {
+    let Some(place) = place() else { return };
+    let layer = place.path("layer");
+    let file = |name: &str, mode: u32, content: &[u8]| {
+        fs::write(layer.join(name), content).unwrap();
+        fs::set_permissions(layer.join(name), fs::Permissions::from_mode(mode)).unwrap();
+    };
+    file("plain", 0o644, b"text");
+    file("garbage", 0o755, b"\x00\x01\x02\x03");
+    file("empty", 0o755, b"");
+    file("script", 0o755, b"#! /bin/nothing -x\n");
+    file("foreign", 0o755, &tiny_program(243));
+    file("foreign-script", 0o755, b"#!/foreign\n");
+    let mut dynamic = fs::read("/bin/ls").expect("a dynamically linked program of the host");
+    file("dynamic", 0o755, &dynamic);
+    dynamic.truncate(0);
+    let cases: &[(&str, ExecFailure, i32)] = &[
+        ("/missing", ExecFailure::NotFound, 127),
+        ("missing", ExecFailure::NotInPath, 127),
+        ("./bin/missing", ExecFailure::NotFound, 127),
+        ("/plain/x", ExecFailure::NotFound, 127),
+        ("/plain", ExecFailure::PermissionDenied, 126),
+        ("/etc", ExecFailure::Directory, 126),
+        ("/garbage", ExecFailure::Format(None), 126),
+        ("/empty", ExecFailure::Format(None), 126),
+        (
+            "/script",
+            ExecFailure::InterpreterMissing("/bin/nothing".into()),
+            126,
+        ),
+    ];
+    let check = |program: &str, cause: &ExecFailure, code: i32| {
+        let mut spec = place.script("");
+        spec.argv = words(&[program]);
+        match run(&spec).0 {
+            Err(SandboxError::Exec(error)) => {
+                assert_eq!(
+                    (&error.cause, error.exit_code()),
+                    (cause, code),
+                    "{program}"
+                );
+            }
+            other => panic!("{program}: {other:?}"),
+        }
+    };
+    for (program, cause, code) in cases {
+        check(program, cause, *code);
+    }
+    if binfmt_status("riscv64") == BinfmtStatus::Missing {
+        check("/foreign", &ExecFailure::Format(Some(Machine(243))), 126);
+        check(
+            "/foreign-script",
+            &ExecFailure::Format(Some(Machine(243))),
+            126,
+        );
+    }
+    let mut spec = place.script("");
+    spec.argv = words(&["/dynamic"]);
+    match run(&spec).0 {
+        Err(SandboxError::Exec(error)) => {
+            assert!(
+                matches!(&error.cause, ExecFailure::InterpreterMissing(path) if path.is_absolute()),
+                "{error}"
+            );
+        }
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn foreign_programs_run_through_the_emulator() {
+    let Some(place) = place() else { return };
+    fs::write(place.path("layer/seven"), tiny_program(183)).unwrap();
+    fs::set_permissions(place.path("layer/seven"), fs::Permissions::from_mode(0o755)).unwrap();
+    let mut spec = place.script("");
+    spec.argv = words(&["/seven"]);
+    let exit = run(&spec).0;
+    match binfmt_status("arm64") {
+        status if status.usable_in_sandbox() => assert_eq!(exit.expect("runs"), Exit::Code(7)),
+        BinfmtStatus::Missing => match exit {
+            Err(SandboxError::Exec(error)) => {
+                assert_eq!(error.cause, ExecFailure::Format(Some(Machine(183))))
+            }
+            other => panic!("{other:?}"),
+        },
+        other => eprintln!("skipped: the emulator is out of reach inside a sandbox ({other:?})"),
+    }
+}
+
+#[test]
+fn unusable_descriptions() {
+    let Some(place) = place() else { return };
+    let good = place.script("true");
+    let cases: &[(&str, RunSpec)] = &[
+        (
+            "no command",
+            RunSpec {
+                argv: Vec::new(),
+                ..good.clone()
+            },
+        ),
+        (
+            "go together",
+            RunSpec {
+                upper: Some(place.path("upper")),
+                ..good.clone()
+            },
+        ),
+        (
+            "not absolute",
+            RunSpec {
+                cwd: "etc".into(),
+                ..good.clone()
+            },
+        ),
+        (
+            "not absolute",
+            RunSpec {
+                lower: vec!["layer".into()],
+                ..good.clone()
+            },
+        ),
+        (
+            "498",
+            RunSpec {
+                lower: vec![place.path("layer"); 499],
+                ..good.clone()
+            },
+        ),
+    ];
+    for (words, spec) in cases {
+        let refused = common::sandbox()
+            .spawn(spec, launchway_sandbox::Stdio::to(|_, _| {}))
+            .map(|_| ());
+        match refused {
+            Err(SandboxError::Spec(why)) => assert!(why.contains(words), "{why}"),
+            other => panic!("{words}: {other:?}"),
+        }
+    }
+    for (words, spec) in [
+        (
+            "working directory /missing",
+            RunSpec {
+                cwd: "/missing".into(),
+                ..good.clone()
+            },
+        ),
+        (
+            "layers as overlayfs",
+            RunSpec {
+                lower: vec!["/nonexistent".into(), place.path("layer")],
+                ..good.clone()
+            },
+        ),
+        (
+            "which is to be mounted",
+            RunSpec {
+                mounts: vec![MountSpec::Bind {
+                    source: "/nonexistent".into(),
+                    target: "/x".into(),
+                    read_only: true,
+                }],
+                ..good.clone()
+            },
+        ),
+    ] {
+        match run(&spec).0 {
+            Err(SandboxError::Setup { step, source }) => {
+                assert!(step.contains(words), "{step}");
+                assert_eq!(source.kind(), std::io::ErrorKind::NotFound, "{step}");
+            }
+            other => panic!("{words}: {other:?}"),
+        }
+    }
+}
+
+#[test]
+fn streams() {
+    let Some(place) = place() else { return };
+    let (exit, output) =
+        run(&place.script("echo out; echo err >&2; echo again > /dev/stdout; cat"));
+    assert_eq!(exit.expect("runs"), Exit::Code(0));
+    assert_eq!(
+        (output.stdout.as_str(), output.stderr.as_str()),
+        ("out\nagain\n", "err\n")
+    );
+
+    let (mut running, output) = start(&place.script("wc -c; cat"), Some(vec![b'x'; 1_000_000]));
+    assert_eq!(running.wait().expect("runs"), Exit::Code(0));
+    assert_eq!(output.lock().unwrap().stdout.trim(), "1000000");
+
+    let long = stdout(&place.script("seq 1 300000"));
+    assert_eq!(long.lines().count(), 300_000);
+    assert!(long.ends_with("300000\n"));
+}
+
+#[test]
+fn surroundings_of_a_command() {
+    let Some(place) = place() else { return };
+    let mut spec = place.script("");
+    spec.env = vec![
+        ("A".into(), "1".into()),
+        ("PATH".into(), "/none:/bin".into()),
+        ("B".into(), " x=y ".into()),
+    ];
+    spec.argv = words(&["env"]);
+    assert_eq!(stdout(&spec), "A=1\nPATH=/none:/bin\nB= x=y \n");
+
+    let spec = RunSpec {
+        cwd: "/etc".into(),
+        hostname: "builder".into(),
+        ..place.script("pwd; hostname; umask; cat hosts")
+    };
+    let expected = "/etc\nbuilder\n0022\n127.0.0.1\tlocalhost builder\n::1\tlocalhost ip6-localhost ip6-loopback\n";
+    assert_eq!(stdout(&spec), expected);
+
+    let signals = stdout(&RunSpec {
+        argv: words(&["grep", "-E", "^Sig(Ign|Blk)", "/proc/self/status"]),
+        ..place.script("")
+    });
+    assert_eq!(
+        signals,
+        "SigBlk:\t0000000000000000\nSigIgn:\t0000000000000000\n"
+    );
+    // The fourth is the listing itself.
+    assert_eq!(
+        stdout(&place.script("ls /proc/self/fd | wc -l")).trim(),
+        "4"
+    );
+
+    fs::write(place.path("resolv"), "nameserver 192.0.2.1\n").unwrap();
+    fs::write(place.path("hosts"), "192.0.2.2 example\n").unwrap();
+    let spec = RunSpec {
+        resolv_conf: Some(place.path("resolv")),
+        hosts: Some(place.path("hosts")),
+        ..place.script("cat /etc/resolv.conf /etc/hosts; echo x >> /etc/hosts")
+    };
+    let (exit, output) = run(&spec);
+    assert_eq!(output.stdout, "nameserver 192.0.2.1\n192.0.2.2 example\n");
+    assert_eq!(
+        exit.expect("runs"),
+        Exit::Code(1),
+        "the files are not for commands to change"
+    );
+}
+
+#[test]
+fn users() {
+    let Some(place) = place() else { return };
+    let mut spec = place.script("id -u; id -g; id -G; echo fine > /dev/stderr; touch /etc/x");
+    spec.user = UserIds {
+        uid: 1234,
+        gid: 55,
+        groups: vec![55, 77],
+    };
+    let (exit, output) = run(&spec);
+    assert_eq!(output.stdout, "1234\n55\n55 77\n");
+    assert!(output.stderr.starts_with("fine\n"), "{output:?}");
+    assert_eq!(exit.expect("runs"), Exit::Code(1));
+}
+
+#[test]
+fn whole_trees_end_with_their_command() {
+    let Some(place) = place() else { return };
+    // The command's end, the clock, the killer, and the loss of interest: each takes daemons along.
+    let daemons =
+        |marker: u32| format!("(setsid sh -c 'setsid sleep {marker}; true' &) ; sleep 0.05");
+    let (exit, _) = run(&place.script(&daemons(710_001)));
+    assert_eq!(exit.expect("runs"), Exit::Code(0));
+    assert_eq!(processes("710001"), 0);
+
+    let spec = RunSpec {
+        timeout: Some(Duration::from_millis(300)),
+        ..place.script(&format!(
+            "{}; trap '' TERM INT; sleep 710002",
+            daemons(710_002)
+        ))
+    };
+    assert_eq!(run(&spec).0.expect("runs"), Exit::TimedOut);
+    assert_eq!(processes("710002"), 0);
+
+    let (mut running, output) = start(
+        &place.script(&format!("{}; echo up; sleep 710003", daemons(710_003))),
+        None,
+    );
+    eventually("the command", || {
+        output.lock().unwrap().stdout.contains("up")
+    });
+    assert!(processes("710003") > 0);
+    running.killer().kill();
+    running.killer().kill();
+    assert_eq!(running.wait().expect("killed"), Exit::Signal(9));
+    assert_eq!(running.wait().expect("told again"), Exit::Signal(9));
+    assert_eq!(processes("710003"), 0);
+    running.killer().kill();
+
+    let (running, output) = start(
+        &place.script(&format!("{}; echo up; sleep 710004", daemons(710_004))),
+        None,
+    );
+    eventually("the command", || {
+        output.lock().unwrap().stdout.contains("up")
+    });
+    drop(running);
+    assert_eq!(processes("710004"), 0);
+}
+
+#[test]
+fn nothing_outlives_a_caller_that_is_killed() {
+    let Some(place) = place() else { return };
+    for victim in ["caller", "supervisor", "init"] {
+        let marker = format!("72000{}", victim.len());
+        let mut caller = std::process::Command::new(common::probe())
+            .args([
+                "--upper",
+                place.path("upper").to_str().unwrap(),
+                "--work",
+                place.path("work").to_str().unwrap(),
+            ])
+            .arg(place.path("layer"))
+            .args([
+                "/bin/sh",
+                "-c",
+                &format!("(setsid sleep {marker} &); sleep {marker}"),
+            ])
+            .stderr(std::process::Stdio::null())
+            .spawn()
+            .expect("starting the caller");
+        eventually("the command", || {
+            processes(&format!("sleep\0{marker}")) >= 2
+        });
+        let pid = match victim {
+            "caller" => caller.id(),
+            "supervisor" => child_of(caller.id()),
+            _ => child_of(child_of(caller.id())),
+        };
+        let pid = rustix::process::Pid::from_raw(i32::try_from(pid).unwrap()).unwrap();
+        rustix::process::kill_process(pid, rustix::process::Signal::KILL).expect("killing");
+        eventually("the end", || processes(&format!("sleep\0{marker}")) == 0);
+        assert!(!caller.wait().expect("collecting the caller").success());
+        let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap();
+        assert!(
+            !mounts.contains(place.directory.path().to_str().unwrap()),
+            "{mounts}"
+        );
+        // The directories can be used again.
+        assert_eq!(run(&place.changing("true")).0.expect("runs"), Exit::Code(0));
+    }
+}
+
+fn child_of(pid: u32) -> u32 {
+    let list =
+        fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).expect("reading children");
+    list.split_whitespace()
+        .next()
+        .expect("a child")
+        .parse()
+        .expect("a number")
+}
+
+#[test]
+fn mount_points_leave_no_trace() {
+    let Some(place) = place() else { return };
+    let etc = place.path("layer/etc");
+    fs::set_permissions(&etc, fs::Permissions::from_mode(0o2751)).unwrap();
+    chown(&etc, Some(5), Some(6)).unwrap();
+    fs::write(place.path("secret"), "s3cret").unwrap();
+    fs::create_dir(place.path("cache")).unwrap();
+    // A dangling link as mount point, as images of Debian have it.
+    symlink(
+        "../run/systemd/resolve/stub-resolv.conf",
+        place.path("layer/etc/resolv.conf"),
+    )
+    .unwrap();
+    rustix::fs::utimensat(
+        rustix::fs::CWD,
+        &etc,
+        &rustix::fs::Timestamps {
+            last_access: rustix::fs::Timespec {
+                tv_sec: 5,
+                tv_nsec: 0,
+            },
+            last_modification: rustix::fs::Timespec {
+                tv_sec: 1_000_000,
+                tv_nsec: 7,
+            },
+        },
+        rustix::fs::AtFlags::empty(),
+    )
+    .unwrap();
+    let mounts = vec![
+        MountSpec::Bind {
+            source: place.path("secret"),
+            target: "/run/secrets/token".into(),
+            read_only: true,
+        },
+        MountSpec::Bind {
+            source: place.path("cache"),
+            target: "/var/cache/deep/er".into(),
+            read_only: false,
+        },
+        MountSpec::Tmpfs {
+            target: "/etc/new/tmp".into(),
+            size: None,
+            mode: 0o1777,
+        },
+        MountSpec::Tmpfs {
+            target: "/var/cache/deep/er/inside".into(),
+            size: None,
+            mode: 0o700,
+        },
+    ];
+    let with = |script: &str| RunSpec {
+        mounts: mounts.clone(),
+        ..place.changing(script)
+    };
+
+    let seen = stdout(&with(
+        "cat /run/secrets/token; stat -c ' %a %u %g %Y' /etc; echo x > /var/cache/deep/er/kept; echo y > /etc/new/tmp/gone; \
+         echo z > /var/cache/deep/er/inside/gone; stat -c %a /etc/new/tmp; grep -c nameserver /etc/resolv.conf",
+    ));
+    let (text, rest) = seen.split_once('\n').expect("lines");
+    assert_eq!(text, "s3cret 2751 5 6 1000000");
+    assert!(rest.starts_with("1777\n"), "{rest}");
+    assert_eq!(place.changes(), Vec::<String>::new());
+    assert_eq!(fs::read_to_string(place.path("cache/kept")).unwrap(), "x\n");
+    assert!(!place.path("layer/run").exists());
+
+    // A change beside a mount point is a change, and only that.
+    stdout(&with("echo x > /etc/own"));
+    assert_eq!(place.changes(), ["etc", "etc/own"]);
+    let copied = fs::metadata(place.path("upper/etc")).unwrap();
+    assert_eq!(
+        (copied.mode() & 0o7777, copied.uid(), copied.gid()),
+        (0o2751, 5, 6)
+    );
+
+    // So is one in a directory that only exists for the mount.
+    stdout(&with("echo x > /run/secrets/beside"));
+    assert_eq!(
+        place.changes(),
+        ["etc", "etc/own", "run", "run/secrets", "run/secrets/beside"]
+    );
+}
+
+#[test]
+fn mount_points_that_exist_stay_as_they_are() {
+    let Some(place) = place() else { return };
+    for (file, content) in [
+        ("etc/hosts", "image\n"),
+        ("etc/resolv.conf", "image\n"),
+        ("etc/hostname", "image\n"),
+    ] {
+        fs::write(place.path("layer").join(file), content).unwrap();
+    }
+    for directory in ["proc", "sys", "dev"] {
+        fs::create_dir(place.path("layer").join(directory)).unwrap();
+    }
+    fs::write(place.path("layer/dev/null"), "not a device").unwrap();
+    let output = stdout(
+        &place.changing("cat /etc/hosts /etc/hostname; echo built > /etc/hostname; cat /dev/null"),
+    );
+    assert!(output.starts_with("127.0.0.1"), "{output}");
+    assert!(output.ends_with("\nimage\n"), "{output}");
+    // BuildKit does not mount this one: a command may write it.
+    assert_eq!(place.changes(), ["etc", "etc/hostname"]);
+}
+
+#[test]
+fn removals_and_replacements() {
+    let Some(place) = place() else { return };
+    fs::create_dir_all(place.path("layer/old/inner")).unwrap();
+    fs::write(place.path("layer/old/inner/file"), "1").unwrap();
+    fs::write(place.path("layer/gone"), "1").unwrap();
+    fs::create_dir_all(place.path("layer/home/user")).unwrap();
+    stdout(
+        &place
+            .changing("rm /gone && rm -r /old && mkdir /old && touch /old/new && mv /home /moved"),
+    );
+    let gone = fs::symlink_metadata(place.path("upper/gone")).unwrap();
+    assert!(
+        gone.file_type().is_char_device() && gone.rdev() == 0,
+        "a whiteout"
+    );
+    let mut opaque = [0; 8];
+    let length = rustix::fs::getxattr(
+        place.path("upper/old"),
+        "trusted.overlay.opaque",
+        &mut opaque[..],
+    )
+    .unwrap();
+    assert_eq!(&opaque[..length], b"y");
+    assert!(place.path("upper/old/new").exists() && place.path("upper/moved/user").exists());
+}
+
+#[test]
+fn what_is_thrown_away_can_be_written() {
+    let Some(place) = place() else { return };
+    let listing = |place: &common::Place| fs::read_dir(place.path("layer")).unwrap().count();
+    let before = listing(&place);
+    assert_eq!(
+        stdout(&place.script("echo x > /new && rm /bin/ls && cat /new && stat -c %a /")),
+        "x\n755\n"
+    );
+    assert_eq!(listing(&place), before);
+    assert!(place.path("layer/bin/ls").is_symlink());
+}
+
+#[test]
+fn stacks_of_layers() {
+    let Some(place) = place() else { return };
+    let mut lower = vec![place.path("layer")];
+    for number in 0..300 {
+        // Names that the kernel's older interface would trip over.
+        let layer = place.path(&format!("{number}:,\\ {}", "x".repeat(200)));
+        fs::create_dir_all(layer.join("all")).unwrap();
+        fs::write(layer.join("all").join(number.to_string()), "").unwrap();
+        fs::write(layer.join("top"), number.to_string()).unwrap();
+        lower.insert(0, layer);
+    }
+    let spec = RunSpec {
+        lower,
+        ..place.changing("ls /all | wc -l; cat /top; cat /proc/self/mounts")
+    };
+    let output = stdout(&spec);
+    assert!(output.starts_with("300\n299"), "{output}");
+    assert!(
+        !output.contains(place.directory.path().to_str().unwrap()),
+        "paths of the host are nobody's business"
+    );
+}
+
+#[test]
+fn a_root_in_the_upper_directory_alone() {
+    let Some(place) = place() else { return };
+    fs::rename(place.path("layer/bin"), place.path("upper/bin")).unwrap();
+    let spec = RunSpec {
+        lower: Vec::new(),
+        ..place.changing("echo works > /file; cat /file /etc/hosts")
+    };
+    assert!(stdout(&spec).starts_with("works\n127.0.0.1"));
+    assert!(!place.path("upper/etc").exists() && place.path("upper/file").exists());
+}
+
+#[test]
+fn binds() {
+    let Some(place) = place() else { return };
+    fs::create_dir_all(place.path("data/sub")).unwrap();
+    fs::write(place.path("data/file"), "data\n").unwrap();
+    fs::write(place.path("layer/etc/passwd"), "root").unwrap();
+    symlink("/../../../../../../srv", place.path("layer/outside")).unwrap();
+    let bind = |target: &str, read_only| MountSpec::Bind {
+        source: place.path("data"),
+        target: PathBuf::from(target),
+        read_only,
+    };
+    let cases: &[(&str, MountSpec, &str, &str)] = &[
+        (
+            "read-only",
+            bind("/data", true),
+            "cat /data/file; echo x > /data/new || echo refused",
+            "data\nrefused\n",
+        ),
+        (
+            "writable",
+            bind("/data", false),
+            "echo x > /data/new && cat /data/new",
+            "x\n",
+        ),
+        (
+            "through a link",
+            bind("/outside/x", true),
+            "ls /srv/x/file; ls /srv",
+            "/srv/x/file\nx\n",
+        ),
+        (
+            "over a file",
+            MountSpec::Bind {
+                source: place.path("data/file"),
+                target: "/etc/passwd".into(),
+                read_only: true,
+            },
+            "cat /etc/passwd",
+            "data\n",
+        ),
+        (
+            "memory",
+            MountSpec::Tmpfs {
+                target: "/m".into(),
+                size: Some(65536),
+                mode: 0o700,
+            },
+            "stat -c %a /m; dd if=/dev/zero of=/m/x bs=1k count=100 2>/dev/null || echo full",
+            "700\nfull\n",
+        ),
+    ];
+    for (name, mount, script, expected) in cases {
+        let spec = RunSpec {
+            mounts: vec![mount.clone()],
+            ..place.script(script)
+        };
+        assert_eq!(stdout(&spec), *expected, "{name}");
+    }
+    assert!(place.path("data/new").exists());
+    assert!(!PathBuf::from("/srv/x").exists());
+}
+
+#[test]
+fn many_at_once() {
+    let Some(place) = place() else { return };
+    std::thread::scope(|scope| {
+        for number in 0..8 {
+            let place = &place;
+            scope.spawn(move || {
+                for _ in 0..5 {
+                    assert_eq!(
+                        stdout(&place.script(&format!("echo {number} > /x; cat /x"))),
+                        format!("{number}\n")
+                    );
+                }
+            });
+        }
+    });
+}
