@@ -81,6 +81,7 @@ fn node_json(plan: &Plan, node: &Node) -> Value {
         "release-tags": node.release_tags.iter().map(ToString::to_string).collect::<Vec<_>>(),
         "rolling-tags": node.rolling_tags.iter().map(|rolling| rolling.tag.to_string()).collect::<Vec<_>>(),
         "state": state,
+        "tested": plan.tested.contains(&node.id),
         "digest": digest,
         "reason": planned.map(|planned| planned.reason.clone()),
     })

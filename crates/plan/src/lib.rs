@@ -15,6 +15,7 @@ mod facts;
 mod graph;
 mod inventory;
 mod json;
+mod line;
 mod reason;
 mod value;
 mod version;
@@ -27,5 +28,6 @@ pub use graph::{
 };
 pub use inventory::{Inventory, Observed, annotation};
 pub use json::to_json;
+pub use line::ReleaseLine;
 pub use value::{Action, Degraded, Expect, NodePlan, NodeState, Phase, Plan};
 pub use version::{ReleaseVersion, VersionError};

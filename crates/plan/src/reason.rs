@@ -46,7 +46,9 @@ fn uses(node: &Node, feature: &NodeId) -> bool {
     matches!(&node.make, Make::Graft(recipe) if recipe.features.contains(feature))
 }
 
-fn inputs_of(annotations: &BTreeMap<String, String>) -> Option<BTreeMap<String, String>> {
+pub(crate) fn inputs_of(
+    annotations: &BTreeMap<String, String>,
+) -> Option<BTreeMap<String, String>> {
     let value: serde_json::Value =
         serde_json::from_str(annotations.get(annotation::INPUTS)?).ok()?;
     let object = value.as_object()?;
@@ -68,6 +70,11 @@ pub(crate) fn difference(node: &Node, before: Option<&BTreeMap<String, String>>)
     for name in names {
         let (old, new) = (before.get(name), node.inputs.get(name));
         if old == new {
+            continue;
+        }
+        // What a feature shares with its variants is told once, without the feature.
+        let shared = name.split_once('/').map(|(_, plain)| plain);
+        if shared.is_some_and(|plain| (before.get(plain), node.inputs.get(plain)) == (old, new)) {
             continue;
         }
         // A feature's inputs stand in its variants as `feature/input`; the change is told once.

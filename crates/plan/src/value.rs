@@ -1,6 +1,6 @@
 //! A plan: what is there, what will be done, in which order, and why.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use launchway_manifest::RegistryPrefix;
 use launchway_model::{Digest, Platform, Reference};
@@ -19,6 +19,9 @@ pub struct Plan {
     pub nodes: BTreeMap<NodeId, NodePlan>,
     /// Where each node is published already.
     pub present: BTreeMap<(NodeId, usize), Digest>,
+    /// Nodes whose very digest stands under a release tag already, or under a rolling tag when they
+    /// have no other: they have passed their smoke tests.
+    pub tested: BTreeSet<NodeId>,
     /// In the order of the release transaction. Builds and pushes may overlap as far as the graph
     /// lets them; nothing of a later phase starts before every earlier phase is done.
     pub actions: Vec<Action>,
@@ -73,7 +76,8 @@ pub enum Action {
         content_tag: Reference,
         expect: Expect,
     },
-    /// Publish a node that another registry holds.
+    /// Publish a node that a registry holds: another one, or the same one when only the content
+    /// tag is missing.
     Copy {
         node: NodeId,
         digest: Digest,

@@ -60,8 +60,8 @@ impl Ord for ReleaseVersion {
     fn cmp(&self, other: &Self) -> Ordering {
         (self.major, self.minor, self.patch)
             .cmp(&(other.major, other.minor, other.patch))
-            .then_with(|| self.pre.cmp(&other.pre))
             .then_with(|| self.letter.cmp(&other.letter))
+            .then_with(|| self.pre.cmp(&other.pre))
     }
 }
 
@@ -100,6 +100,7 @@ mod tests {
             "1.2.3-rc.1",
             "1.2.3-rc.2",
             "1.2.3",
+            "1.2.3b-rc.1",
             "1.2.3b",
             "1.2.3c",
             "1.2.4",
