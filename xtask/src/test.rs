@@ -19,6 +19,9 @@ pub(crate) struct Arguments {
     /// Fail when a test could not run on this machine
     #[arg(long)]
     no_skips: bool,
+    /// Only set up, run nothing
+    #[arg(long)]
+    set_up_only: bool,
     /// Passed on to the test runner
     #[arg(last = true)]
     rest: Vec<String>,
@@ -29,11 +32,16 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     for architecture in ["amd64", "arm64"] {
         emulate(architecture)?;
     }
-    let fixtures = shell::target().join("fixtures");
+    // Where plain `cargo test` looks, too, wherever cargo builds.
+    let fixtures = shell::root().join("target/fixtures");
     for architecture in ["amd64", "arm64"] {
         if let Err(error) = busybox(architecture, &fixtures) {
             shell::say(&format!("no busybox for {architecture}: {error:#}"));
         }
+    }
+
+    if arguments.set_up_only {
+        return Ok(());
     }
 
     let skipped = shell::target().join("skipped-tests.txt");

@@ -4,12 +4,16 @@
 //! the folder that is shared between checkouts), and otherwise from `PATH`. A machine without them
 //! runs the tests all the same: such a test says what it lacks and passes.
 
-use std::ffi::OsString;
+use std::fs::File;
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 /// Names the `peers` script.
 pub const PEERS_VARIABLE: &str = "LAUNCHWAY_PEERS";
+
+/// Names a file that collects what tests could not run here.
+pub const SKIPPED_VARIABLE: &str = "LAUNCHWAY_SKIPPED";
 
 /// A command that runs the tool, ready for arguments; `None` when this machine does not have it.
 pub fn tool(name: &str) -> Option<Command> {
@@ -32,7 +36,7 @@ pub fn docker() -> Option<Command> {
     }
     let mut command = Command::new("docker");
     if std::env::var_os("DOCKER_HOST").is_none()
-        && let Some(host) = docker_host_of_script()
+        && let Some(host) = variable_of_script("DOCKER_HOST")
     {
         command.env("DOCKER_HOST", host);
     }
@@ -41,9 +45,27 @@ pub fn docker() -> Option<Command> {
     succeeds(probe).then_some(command)
 }
 
-/// Tells on standard error that a test cannot run here, and why.
+/// Host and port of the peers' registry, which has `library/debian:bookworm-slim`; `None` when there
+/// is none.
+pub fn registry() -> Option<String> {
+    let named = std::env::var("PEERS_REGISTRY").ok();
+    let registry = named.or_else(|| variable_of_script("PEERS_REGISTRY"))?;
+    std::net::TcpStream::connect(&registry)
+        .is_ok()
+        .then_some(registry)
+}
+
+/// Tells on standard error that a test cannot run here, and why. Where [`SKIPPED_VARIABLE`] names a
+/// file, it is written there too, for runners that keep the output of tests that pass to themselves.
 pub fn skipped(test: &str, lacks: &str) {
-    eprintln!("skipped {test}: this machine has no {lacks} (set {PEERS_VARIABLE})");
+    let line = format!("{test}: this machine has no {lacks} (set {PEERS_VARIABLE})\n");
+    eprint!("skipped {line}");
+    if let Some(path) = std::env::var_os(SKIPPED_VARIABLE)
+        && let Ok(mut file) = File::options().append(true).create(true).open(path)
+    {
+        // Nothing is lost when this fails: the line is on standard error, too.
+        let _ = file.write_all(line.as_bytes());
+    }
 }
 
 fn script() -> Option<PathBuf> {
@@ -65,13 +87,13 @@ fn answers(command: &Command, name: &str) -> bool {
     succeeds(probe)
 }
 
-fn docker_host_of_script() -> Option<OsString> {
+fn variable_of_script(name: &str) -> Option<String> {
     let output = Command::new(script()?).arg("env").output().ok()?;
     let text = String::from_utf8(output.stdout).ok()?;
-    let host = text
+    let value = text
         .split_whitespace()
-        .find_map(|word| word.strip_prefix("DOCKER_HOST="))?;
-    Some(host.into())
+        .find_map(|word| word.strip_prefix(name)?.strip_prefix('='))?;
+    Some(value.to_owned())
 }
 
 fn on_path(name: &str) -> bool {

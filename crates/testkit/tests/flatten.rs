@@ -1,4 +1,8 @@
 //! Small layouts, written here byte by byte, and what they come to.
+#![expect(
+    clippy::unwrap_used,
+    reason = "a fixture that cannot be made is a failed test"
+)]
 
 use std::fs;
 use std::path::Path;
