@@ -40,7 +40,8 @@ impl Stdio {
 
 /// Starts commands in sandboxes of their own.
 ///
-/// A run costs about COST more than the command itself, most of it in creating namespaces and mounts.
+/// A run costs 4 to 5 ms more than the command itself on a small machine (two virtual cores, Linux 6.18, release build), 8 ms
+/// over 60 layers: two starts of the helper, the namespaces, and some thirty mounts.
 #[derive(Clone, Debug)]
 pub struct Sandbox {
     helper: PathBuf,
@@ -62,6 +63,8 @@ impl Sandbox {
         let mut child = Command::new(&self.helper)
             .arg0(MARKER)
             .env_clear()
+            // A signal from the keyboard is for the caller to act on, not to take its helpers away.
+            .process_group(0)
             .stdin(OwnedFd::from(theirs))
             .stdout(std::process::Stdio::piped())
             .stderr(std::process::Stdio::piped())

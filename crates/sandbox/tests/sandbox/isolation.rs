@@ -1,12 +1,10 @@
 //! What a command cannot see or do.
 
-mod common;
-
 use std::fs;
 use std::net::TcpListener;
 use std::os::unix::fs::MetadataExt;
 
-use common::{place, run, stdout};
+use crate::common::{place, run, stdout};
 use launchway_sandbox::{Exit, Network, RunSpec, UserIds};
 
 #[test]
@@ -153,14 +151,14 @@ fn the_helper_cannot_be_overwritten() {
     let Some(place) = place() else { return };
     fs::write(place.path("layer/trap"), "#!/proc/self/exe\n").unwrap();
     fs::set_permissions(place.path("layer/trap"), fs::Permissions::from_mode(0o755)).unwrap();
-    let before = fs::read(common::probe()).unwrap();
+    let before = fs::read(crate::common::probe()).unwrap();
     let mut spec = place.script("");
-    spec.argv = common::words(&["/trap"]);
+    spec.argv = crate::common::words(&["/trap"]);
     let _ = run(&spec);
     let script = "for i in 1 2 3 4 5 6 7 8 9; do for p in /proc/[0-9]*; do : 2>/dev/null >> $p/exe; done; done; true";
     let _ = run(&place.script(script));
     assert!(
-        fs::read(common::probe()).unwrap() == before,
+        fs::read(crate::common::probe()).unwrap() == before,
         "the program file was changed"
     );
 }

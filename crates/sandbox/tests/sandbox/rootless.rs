@@ -1,14 +1,12 @@
 //! Runs of people who are not root. The probe enters the user namespace, since a test harness has threads.
 
-mod common;
-
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
 use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Command, Output};
 
-use common::{Place, place};
+use crate::common::{Place, place};
 
 /// An id that certainly has no ranges.
 const NOBODY: u32 = 4_000_001;
@@ -29,7 +27,7 @@ fn probe_as(place: &Place, uid: u32, words: &[&str]) -> Output {
     // The program may be where only root looks.
     let program = place.path("probe");
     if !program.exists() {
-        fs::copy(common::probe(), &program).expect("copying the probe");
+        fs::copy(crate::common::probe(), &program).expect("copying the probe");
         fs::set_permissions(&program, fs::Permissions::from_mode(0o755))
             .expect("making the probe executable");
     }

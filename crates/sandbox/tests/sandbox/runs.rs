@@ -1,13 +1,11 @@
 //! Commands run, end, and leave exactly their changes.
 
-mod common;
-
 use std::fs;
 use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt, chown, symlink};
 use std::path::PathBuf;
 use std::time::Duration;
 
-use common::{eventually, place, processes, run, start, stdout, tiny_program, words};
+use crate::common::{eventually, place, processes, run, start, stdout, tiny_program, words};
 use launchway_sandbox::{
     BinfmtStatus, ExecFailure, Exit, Machine, MountSpec, RunSpec, SandboxError, UserIds,
     binfmt_status,
@@ -164,7 +162,7 @@ fn unusable_descriptions() {
         ),
     ];
     for (words, spec) in cases {
-        let refused = common::sandbox()
+        let refused = crate::common::sandbox()
             .spawn(spec, launchway_sandbox::Stdio::to(|_, _| {}))
             .map(|_| ());
         match refused {
@@ -345,7 +343,7 @@ fn nothing_outlives_a_caller_that_is_killed() {
     let Some(place) = place() else { return };
     for victim in ["caller", "supervisor", "init"] {
         let marker = format!("72000{}", victim.len());
-        let mut caller = std::process::Command::new(common::probe())
+        let mut caller = std::process::Command::new(crate::common::probe())
             .args([
                 "--upper",
                 place.path("upper").to_str().unwrap(),
@@ -531,7 +529,7 @@ fn removals_and_replacements() {
 #[test]
 fn what_is_thrown_away_can_be_written() {
     let Some(place) = place() else { return };
-    let listing = |place: &common::Place| fs::read_dir(place.path("layer")).unwrap().count();
+    let listing = |place: &crate::common::Place| fs::read_dir(place.path("layer")).unwrap().count();
     let before = listing(&place);
     assert_eq!(
         stdout(&place.script("echo x > /new && rm /bin/ls && cat /new && stat -c %a /")),

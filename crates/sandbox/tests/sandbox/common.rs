@@ -1,9 +1,4 @@
 //! A root file system of one static program, and runs in it.
-#![allow(
-    dead_code,
-    clippy::allow_attributes,
-    reason = "every test file uses a part of it"
-)]
 
 use std::ffi::OsString;
 use std::fs;
@@ -24,12 +19,12 @@ const TOOLS: &[&str] = &[
 ];
 
 /// A directory with `layer`, `upper` and `work`.
-pub struct Place {
-    pub directory: TempDir,
+pub(crate) struct Place {
+    pub(crate) directory: TempDir,
 }
 
 /// `None`, with the reason printed, where runs are not possible.
-pub fn place() -> Option<Place> {
+pub(crate) fn place() -> Option<Place> {
     let Some(busybox) = ["/bin/busybox", "/usr/bin/busybox"]
         .into_iter()
         .find(|path| Path::new(path).exists())
@@ -55,19 +50,19 @@ pub fn place() -> Option<Place> {
 }
 
 impl Place {
-    pub fn path(&self, name: &str) -> PathBuf {
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.directory.path().join(name)
     }
 
     /// A shell script over the layer; changes are thrown away.
-    pub fn script(&self, script: &str) -> RunSpec {
+    pub(crate) fn script(&self, script: &str) -> RunSpec {
         let mut spec = RunSpec::new(vec![self.path("layer")], words(&["/bin/sh", "-c", script]));
         spec.env = vec![("PATH".into(), "/bin".into())];
         spec
     }
 
     /// The same with the changes kept in `upper`.
-    pub fn changing(&self, script: &str) -> RunSpec {
+    pub(crate) fn changing(&self, script: &str) -> RunSpec {
         RunSpec {
             upper: Some(self.path("upper")),
             work: Some(self.path("work")),
@@ -76,7 +71,7 @@ impl Place {
     }
 
     /// Every path in `upper`, relative and sorted.
-    pub fn changes(&self) -> Vec<String> {
+    pub(crate) fn changes(&self) -> Vec<String> {
         fn walk(directory: &Path, under: &Path, found: &mut Vec<String>) {
             for entry in fs::read_dir(directory).expect("reading the upper directory") {
                 let path = entry.expect("reading the upper directory").path();
@@ -98,26 +93,26 @@ impl Place {
     }
 }
 
-pub fn words(words: &[&str]) -> Vec<OsString> {
+pub(crate) fn words(words: &[&str]) -> Vec<OsString> {
     words.iter().map(OsString::from).collect()
 }
 
 /// What a run wrote, by stream.
 #[derive(Clone, Debug, Default)]
-pub struct Output {
-    pub stdout: String,
-    pub stderr: String,
+pub(crate) struct Output {
+    pub(crate) stdout: String,
+    pub(crate) stderr: String,
 }
 
-pub fn sandbox() -> Sandbox {
+pub(crate) fn sandbox() -> Sandbox {
     Sandbox::new(PathBuf::from(PROBE))
 }
 
-pub fn probe() -> &'static Path {
+pub(crate) fn probe() -> &'static Path {
     Path::new(PROBE)
 }
 
-pub fn start(spec: &RunSpec, stdin: Option<Vec<u8>>) -> (Running, Arc<Mutex<Output>>) {
+pub(crate) fn start(spec: &RunSpec, stdin: Option<Vec<u8>>) -> (Running, Arc<Mutex<Output>>) {
     let output = Arc::new(Mutex::new(Output::default()));
     let kept = Arc::clone(&output);
     let sink = move |stream, bytes: &[u8]| {
@@ -140,7 +135,7 @@ pub fn start(spec: &RunSpec, stdin: Option<Vec<u8>>) -> (Running, Arc<Mutex<Outp
     (running, output)
 }
 
-pub fn run(spec: &RunSpec) -> (Result<Exit, SandboxError>, Output) {
+pub(crate) fn run(spec: &RunSpec) -> (Result<Exit, SandboxError>, Output) {
     let (mut running, output) = start(spec, None);
     let exit = running.wait();
     let output = output.lock().expect("no panic while collecting").clone();
@@ -149,14 +144,14 @@ pub fn run(spec: &RunSpec) -> (Result<Exit, SandboxError>, Output) {
 
 /// Standard output of a run that must succeed.
 #[track_caller]
-pub fn stdout(spec: &RunSpec) -> String {
+pub(crate) fn stdout(spec: &RunSpec) -> String {
     let (exit, output) = run(spec);
     assert!(matches!(exit, Ok(Exit::Code(0))), "{exit:?}, {output:?}");
     output.stdout
 }
 
 /// Processes of this machine whose command line holds a text.
-pub fn processes(text: &str) -> usize {
+pub(crate) fn processes(text: &str) -> usize {
     fs::read_dir("/proc")
         .expect("reading /proc")
         .filter_map(|entry| fs::read(entry.ok()?.path().join("cmdline")).ok())
@@ -166,7 +161,7 @@ pub fn processes(text: &str) -> usize {
 
 /// Waits for something that other processes do, for as long as a slow machine may need.
 #[track_caller]
-pub fn eventually(what: &str, mut happened: impl FnMut() -> bool) {
+pub(crate) fn eventually(what: &str, mut happened: impl FnMut() -> bool) {
     for _ in 0..1000 {
         if happened() {
             return;
@@ -177,7 +172,7 @@ pub fn eventually(what: &str, mut happened: impl FnMut() -> bool) {
 }
 
 /// A program of three instructions for arm64 that ends with code 7, or one for a processor that nothing runs here.
-pub fn tiny_program(machine: u16) -> Vec<u8> {
+pub(crate) fn tiny_program(machine: u16) -> Vec<u8> {
     const BASE: u64 = 0x40_0000;
     let mut file = Vec::new();
     file.extend_from_slice(b"\x7fELF\x02\x01\x01\0\0\0\0\0\0\0\0\0");

@@ -1,0 +1,6 @@
+//! The sandbox against the real kernel. Most tests need root and a static busybox, and say so when they skip.
+
+mod common;
+mod isolation;
+mod rootless;
+mod runs;
