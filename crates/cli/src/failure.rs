@@ -47,15 +47,6 @@ impl Exit {
 }
 
 impl Failure {
-    pub(crate) fn failed(message: impl Into<String>) -> Self {
-        Self::Message {
-            message: message.into(),
-            causes: Vec::new(),
-            help: None,
-            exit: Exit::Failed,
-        }
-    }
-
     pub(crate) fn usage(message: impl Into<String>, help: impl Into<String>) -> Self {
         Self::Message {
             message: message.into(),

@@ -12,8 +12,10 @@ use launchway_registry::{
 };
 use launchway_sandbox::{IdMapping, Sandbox};
 
+use crate::commands::Progress;
 use crate::failure::Failure;
 use crate::family::NetworkArguments;
+use crate::report::{self, Reporter};
 use crate::settings::Settings;
 
 pub(crate) type ClientEvents = Arc<dyn Fn(ClientEvent) + Send + Sync>;
@@ -46,6 +48,30 @@ pub(crate) fn client(
     };
     Client::new(options)
         .map_err(|error| Failure::caused("cannot set up the registry client", &error))
+}
+
+/// The view of long work that the user asked for. It may start a thread, so the store comes first.
+pub(crate) fn reporter(settings: &Settings) -> Reporter {
+    let format = match settings.progress {
+        _ if settings.json => report::Format::Json,
+        Progress::Auto => report::Format::Auto,
+        Progress::Live => report::Format::Live,
+        Progress::Plain => report::Format::Plain,
+        Progress::Quiet => report::Format::Quiet,
+    };
+    let size = || {
+        let size = rustix::termios::tcgetwinsize(std::io::stderr()).ok()?;
+        (size.ws_col > 0).then(|| report::Size {
+            columns: usize::from(size.ws_col),
+            rows: usize::from(size.ws_row),
+        })
+    };
+    let options = report::Options {
+        colour: settings.colour,
+        interactive: settings.interactive,
+        size: Arc::new(size),
+    };
+    Reporter::new(format, options)
 }
 
 /// The store and the engine over it. A user who is not root is moved into a user namespace first,

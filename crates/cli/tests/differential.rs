@@ -116,9 +116,7 @@ fn lacking(test: &str, what: &str) {
 }
 
 fn indented(text: &str) -> String {
-    text.lines()
-        .map(|line| format!("    {line}\n"))
-        .collect()
+    text.lines().map(|line| format!("    {line}\n")).collect()
 }
 
 fn empty(path: PathBuf) -> PathBuf {

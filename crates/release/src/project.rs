@@ -65,11 +65,10 @@ impl Project {
                 diagnostics,
             });
         };
-        let root = path
-            .parent()
-            .filter(|parent| !parent.as_os_str().is_empty())
-            .unwrap_or(Path::new("."))
-            .to_owned();
+        let folder = path.parent().filter(|parent| !parent.as_os_str().is_empty());
+        // Sandboxes are told whole paths.
+        let folder = folder.unwrap_or(Path::new("."));
+        let root = std::path::absolute(folder).unwrap_or_else(|_| folder.to_owned());
         let mut files = BTreeMap::new();
         for image in &family.images {
             match load_image(&root, &family, image, &mut sources, &mut diagnostics) {

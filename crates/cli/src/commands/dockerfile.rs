@@ -14,7 +14,6 @@ use launchway_release::{Puller, single};
 use super::Result;
 use crate::failure::Failure;
 use crate::family::{NetworkArguments, parse_platform, warn};
-use crate::report::Reporter;
 use crate::settings::{Settings, read};
 use crate::toolbox::{self, Builder};
 
@@ -122,7 +121,7 @@ pub(crate) fn run(arguments: &Arguments, settings: &Settings) -> Result {
     let builder = Builder::open(settings)?;
     let mut build = build;
     build.options.host_ca = builder.host_ca(arguments.host_ca, settings)?;
-    let reporter = Reporter::for_settings(settings);
+    let reporter = toolbox::reporter(settings);
     let client = toolbox::client(settings, &arguments.registries, None, None)?;
     let puller = Puller::new(client, builder.store.clone());
     let cancellation = Cancellation::default();

@@ -25,7 +25,7 @@ use crate::settings::Settings;
 /// them, platforms, registries and tags. `launchway init` writes a first one from your Dockerfiles,
 /// `launchway plan` shows what a release would do, and `launchway release` does it.
 #[derive(Parser)]
-#[command(name = "launchway", version, max_term_width = 100, propagate_version = true, after_help = AFTER)]
+#[command(name = "launchway", version, max_term_width = 100, after_help = AFTER)]
 pub(crate) struct Launchway {
     #[command(flatten)]
     pub(crate) global: Global,

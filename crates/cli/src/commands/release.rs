@@ -16,7 +16,6 @@ use launchway_release::{
 use super::Result;
 use crate::failure::{Exit, Failure};
 use crate::family::FamilyArguments;
-use crate::report::Reporter;
 use crate::settings::{Settings, read};
 use crate::toolbox::{self, Builder};
 use crate::versions;
@@ -55,7 +54,7 @@ pub(crate) fn run(arguments: &Arguments, settings: &Settings) -> Result {
         !arguments.no_promote,
     )?;
     let builder = Builder::open(settings)?;
-    let reporter = Reporter::for_settings(settings);
+    let reporter = toolbox::reporter(settings);
     let started = toolbox::now();
     let _lock =
         ReleaseLock::take(&builder.state, &project.family.name, &started).map_err(|error| {
@@ -114,7 +113,7 @@ pub(crate) fn run(arguments: &Arguments, settings: &Settings) -> Result {
             facts,
             now: toolbox::now,
         };
-        reporter.begin(&plan);
+        reporter.announce(&plan);
         let outcome = execute(plan, workshop).await;
         Ok((summary, Some(outcome)))
     };
