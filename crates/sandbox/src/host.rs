@@ -44,6 +44,7 @@ pub fn host_findings(store: &Path) -> Vec<Finding> {
     findings.push(overlayfs());
     findings.push(syscall_filter());
     findings.extend(["amd64", "arm64"].map(emulation));
+    findings.push(file_system(store));
     findings.push(space(store));
     findings
 }
@@ -313,9 +314,40 @@ fn emulation(architecture: &'static str) -> Finding {
     }
 }
 
+/// The nearest directory that exists.
+fn existing(store: &Path) -> Option<&Path> {
+    store.ancestors().find(|path| path.is_dir())
+}
+
+/// Not every file system can hold the upper directory of an overlay: neither another overlay, which is what a
+/// container's own files are on, nor one of another machine.
+fn file_system(store: &Path) -> Finding {
+    const UNFIT: [(u64, &str); 3] = [
+        (0x794c_7630, "overlayfs"),
+        (0x6969, "NFS"),
+        (0xff53_4d42, "CIFS"),
+    ];
+    let name = "store";
+    let kind = existing(store)
+        .and_then(|path| rustix::fs::statfs(path).ok())
+        // The width of the field differs between processors; the numbers have 32 bits.
+        .map(|found| found.f_type as u64 & 0xffff_ffff);
+    match kind.and_then(|kind| UNFIT.iter().find(|row| row.0 == kind)) {
+        Some((_, label)) => Finding::broken(
+            name,
+            format!(
+                "{} is on {label}, on which layers cannot be stacked",
+                store.display()
+            ),
+            "keep layers on a local disk; in a container, on a volume",
+        ),
+        None => Finding::ok(name, format!("layers are kept in {}", store.display())),
+    }
+}
+
 fn space(store: &Path) -> Finding {
     let name = "disk";
-    let Some(existing) = store.ancestors().find(|path| path.exists()) else {
+    let Some(existing) = existing(store) else {
         return Finding::limited(
             name,
             format!("{} is nowhere", store.display()),

@@ -2,5 +2,6 @@
 
 mod common;
 mod isolation;
+mod layers;
 mod rootless;
 mod runs;
