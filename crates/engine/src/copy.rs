@@ -10,9 +10,11 @@ use std::ffi::OsString;
 use std::fs;
 use std::io;
 use std::os::unix::ffi::OsStrExt as _;
-use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _, PermissionsExt as _};
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Component, Path, PathBuf};
 
+use crate::over::Over;
+use crate::permissions::Permissions;
 use launchway_dockerfile::IgnoreRules;
 use launchway_oci::{EntryKind, Stack, Tree, TreeEntry, resolve};
 use rustix::fs::{AtFlags, CWD, Mode, Timespec, Timestamps, XattrFlags};
@@ -30,10 +32,24 @@ pub(crate) enum Ownership {
 #[derive(Clone, Debug)]
 pub(crate) struct CopyOptions {
     pub(crate) owner: Ownership,
-    /// Permission bits for everything copied, directories included.
-    pub(crate) mode: Option<u32>,
+    /// For everything copied, directories included.
+    pub(crate) mode: Option<Permissions>,
     /// Paths below a copied directory that are left out.
     pub(crate) excludes: Option<IgnoreRules>,
+}
+
+impl CopyOptions {
+    /// The mode of directories that are made on the way to the destination.
+    fn parent_mode(&self) -> u32 {
+        self.mode.as_ref().map_or(0o755, Permissions::of_parents)
+    }
+
+    fn mode_of(&self, mode: u32, is_directory: bool) -> u32 {
+        match &self.mode {
+            Some(permissions) => permissions.apply(mode, is_directory),
+            None => mode,
+        }
+    }
 }
 
 /// Why something cannot be put where it should go.
@@ -103,7 +119,7 @@ impl LayerBuilder {
     ) -> Result<()> {
         self.links.clear();
         let source_entry = self.source_entry(tree, source)?;
-        let parent_mode = options.mode.unwrap_or(0o755);
+        let parent_mode = options.parent_mode();
         let owner = match options.owner {
             Ownership::Keep => None,
             Ownership::Set(uid, gid) => Some((uid, gid)),
@@ -155,7 +171,7 @@ impl LayerBuilder {
         };
         if destination.ends_with('/') {
             let directory = self.resolve(destination)?;
-            self.mkdir_all(&directory, Some(owner), options.mode.unwrap_or(0o755))?;
+            self.mkdir_all(&directory, Some(owner), options.parent_mode())?;
         }
         let mut target = self.resolve(destination)?;
         if self
@@ -166,12 +182,12 @@ impl LayerBuilder {
         }
         if let Some(parent) = target.parent() {
             let parent = parent.to_owned();
-            self.mkdir_all(&parent, Some(owner), options.mode.unwrap_or(0o755))?;
+            self.mkdir_all(&parent, Some(owner), options.parent_mode())?;
         }
         self.clear_for_file(&target)?;
         let real = self.upper.join(&target);
         fs::write(&real, content).map_err(failed("write", &target))?;
-        self.set_owner_and_mode(&target, owner, options.mode.unwrap_or(0o644), false)
+        self.set_owner_and_mode(&target, owner, options.mode_of(0o644, false), false)
     }
 
     fn resolve(&self, path: &str) -> Result<PathBuf> {
@@ -387,7 +403,8 @@ impl LayerBuilder {
         options: &CopyOptions,
     ) -> Result<()> {
         let symlink = entry.kind == EntryKind::Symlink;
-        self.set_owner_and_mode(target, owner, options.mode.unwrap_or(entry.mode), symlink)?;
+        let mode = options.mode_of(entry.mode, entry.kind == EntryKind::Dir);
+        self.set_owner_and_mode(target, owner, mode, symlink)?;
         let real = self.upper.join(target);
         let xattrs = tree
             .xattrs(source)
@@ -444,149 +461,4 @@ fn set_mtime(path: &Path, mtime: i64) -> io::Result<()> {
         &times,
         AtFlags::SYMLINK_NOFOLLOW,
     )?)
-}
-
-/// A plain directory laid over a stack, as a tree. The directory holds no removals.
-pub(crate) struct Over {
-    upper: PathBuf,
-    below: Stack,
-}
-
-impl Over {
-    pub(crate) fn new(upper: &Path, below: Stack) -> Self {
-        Self {
-            upper: upper.to_owned(),
-            below,
-        }
-    }
-
-    fn upper_metadata(&self, path: &Path) -> io::Result<Option<fs::Metadata>> {
-        match fs::symlink_metadata(self.upper.join(path)) {
-            Ok(metadata) => Ok(Some(metadata)),
-            Err(error)
-                if matches!(
-                    error.kind(),
-                    io::ErrorKind::NotFound | io::ErrorKind::NotADirectory
-                ) =>
-            {
-                Ok(None)
-            }
-            Err(error) => Err(error),
-        }
-    }
-
-    /// Whether something in the upper directory that is no directory hides what lies below a path.
-    fn is_hidden(&self, path: &Path) -> io::Result<bool> {
-        for parent in path.ancestors().skip(1) {
-            if let Some(metadata) = self.upper_metadata(parent)? {
-                return Ok(!metadata.is_dir());
-            }
-        }
-        Ok(false)
-    }
-}
-
-impl Tree for Over {
-    fn entry(&self, path: &Path) -> io::Result<Option<TreeEntry>> {
-        match self.upper_metadata(path)? {
-            Some(metadata) if !path.as_os_str().is_empty() => Ok(Some(entry_of(&metadata))),
-            Some(metadata) => Ok(Some(
-                self.below
-                    .entry(path)?
-                    .unwrap_or_else(|| entry_of(&metadata)),
-            )),
-            None if self.is_hidden(path)? => Ok(None),
-            None => self.below.entry(path),
-        }
-    }
-
-    fn children(&self, path: &Path) -> io::Result<Vec<OsString>> {
-        let mut names = std::collections::BTreeSet::new();
-        if let Some(metadata) = self.upper_metadata(path)? {
-            if !metadata.is_dir() {
-                return Err(io::ErrorKind::NotADirectory.into());
-            }
-            for entry in fs::read_dir(self.upper.join(path))? {
-                names.insert(entry?.file_name());
-            }
-        }
-        let below = self.below.entry(path)?;
-        if below.is_some_and(|entry| entry.kind == EntryKind::Dir) && !self.is_hidden(path)? {
-            names.extend(self.below.children(path)?);
-        }
-        Ok(names.into_iter().collect())
-    }
-
-    fn open(&self, path: &Path) -> io::Result<fs::File> {
-        match self.upper_metadata(path)? {
-            Some(_) => fs::File::open(self.upper.join(path)),
-            None => self.below.open(path),
-        }
-    }
-
-    fn read_link(&self, path: &Path) -> io::Result<PathBuf> {
-        match self.upper_metadata(path)? {
-            Some(_) => fs::read_link(self.upper.join(path)),
-            None => self.below.read_link(path),
-        }
-    }
-
-    fn xattrs(&self, path: &Path) -> io::Result<std::collections::BTreeMap<OsString, Vec<u8>>> {
-        match self.upper_metadata(path)? {
-            Some(_) => read_xattrs(&self.upper.join(path)),
-            None => self.below.xattrs(path),
-        }
-    }
-}
-
-fn read_xattrs(path: &Path) -> io::Result<std::collections::BTreeMap<OsString, Vec<u8>>> {
-    use std::os::unix::ffi::OsStringExt as _;
-    let mut names = vec![0; 64 * 1024];
-    let length = match rustix::fs::llistxattr(path, &mut names[..]) {
-        Ok(length) => length,
-        Err(rustix::io::Errno::NOTSUP) => 0,
-        Err(error) => return Err(error.into()),
-    };
-    let mut all = std::collections::BTreeMap::new();
-    for name in names[..length]
-        .split(|byte| *byte == 0)
-        .filter(|name| !name.is_empty())
-    {
-        let mut value = vec![0; 64 * 1024];
-        let length = rustix::fs::lgetxattr(path, name, &mut value[..])?;
-        value.truncate(length);
-        all.insert(OsString::from_vec(name.to_vec()), value);
-    }
-    Ok(all)
-}
-
-/// What a plain directory holds under a path, as a tree entry.
-fn entry_of(metadata: &fs::Metadata) -> TreeEntry {
-    let kind = metadata.file_type();
-    let kind = if kind.is_dir() {
-        EntryKind::Dir
-    } else if kind.is_symlink() {
-        EntryKind::Symlink
-    } else if kind.is_fifo() {
-        EntryKind::Fifo
-    } else if kind.is_socket() {
-        EntryKind::Socket
-    } else if kind.is_char_device() {
-        EntryKind::CharDevice
-    } else if kind.is_block_device() {
-        EntryKind::BlockDevice
-    } else {
-        EntryKind::File
-    };
-    TreeEntry {
-        kind,
-        mode: metadata.mode() & 0o7777,
-        uid: metadata.uid(),
-        gid: metadata.gid(),
-        size: metadata.size(),
-        mtime: metadata.mtime(),
-        rdev: metadata.rdev(),
-        inode: (metadata.nlink() > 1 && kind != EntryKind::Dir)
-            .then(|| (metadata.dev(), metadata.ino())),
-    }
 }

@@ -4,14 +4,18 @@ use std::path::{Path, PathBuf};
 
 use launchway_context::{ContextError, Selected, digest, select};
 use launchway_diagnostics::{Diagnostic, Span, Spanned};
-use launchway_dockerfile::{Add, Copy, CopySource, Heredoc, IgnoreRules, expand_keep_quotes};
+use launchway_dockerfile::{
+    Add, Copy, CopySource, Heredoc, IgnoreRules, expand_keep_quotes, is_remote_source,
+};
 use launchway_model::ContentHasher;
 use launchway_oci::{CommitOptions, Stack, Tree};
 
 use crate::archive;
 use crate::cache::step_key;
-use crate::copy::{CopyError, CopyOptions, LayerBuilder, Over, Ownership};
+use crate::copy::{CopyError, CopyOptions, LayerBuilder, Ownership};
 use crate::native::{Build, StageState, StepDone};
+use crate::over::Over;
+use crate::permissions::Permissions;
 use crate::users::{Accounts, UserError};
 use crate::{EngineError, codes};
 
@@ -24,6 +28,7 @@ pub(crate) struct CopyStep<'a> {
     chown: Option<&'a Spanned<String>>,
     chmod: Option<&'a Spanned<String>>,
     exclude: &'a [Spanned<String>],
+    link: bool,
     unpack: bool,
 }
 
@@ -37,6 +42,7 @@ impl<'a> CopyStep<'a> {
             chown: copy.chown.as_ref(),
             chmod: copy.chmod.as_ref(),
             exclude: &copy.exclude,
+            link: copy.link,
             unpack: false,
         }
     }
@@ -50,6 +56,7 @@ impl<'a> CopyStep<'a> {
             chown: add.chown.as_ref(),
             chmod: add.chmod.as_ref(),
             exclude: &add.exclude,
+            link: add.link,
             unpack: true,
         }
     }
@@ -100,6 +107,7 @@ impl Build<'_> {
             taken.push(match source {
                 CopySource::Path(path) => {
                     let word = state.scope.expand(path)?;
+                    refuse_remote(&word, path.span, step)?;
                     let selected = match step.from {
                         Some(_) => select(tree, &word, &excludes),
                         None => self.request.context.select(&word, &excludes),
@@ -132,7 +140,7 @@ impl Build<'_> {
         };
         let mode = step
             .chmod
-            .map(|spec| mode(&state.scope.expand(spec)?, spec.span))
+            .map(|spec| permissions(&state.scope.expand(spec)?, spec.span))
             .transpose()?;
         let options = CopyOptions {
             owner,
@@ -140,11 +148,15 @@ impl Build<'_> {
             excludes: (!excludes.is_empty()).then(|| IgnoreRules::from_patterns(&excludes)),
         };
 
+        // The files are placed as if nothing were below. BuildKit forgets this with --chmod.
+        let linked = step.link && step.chmod.is_none();
+
         let mut key = step_key("copy", &below.layers);
         key.text("word", step.word)
+            .text("linked", if linked { "yes" } else { "no" })
             .text("destination", &destination);
         key.text("owner", &format!("{owner:?}"))
-            .text("mode", &format!("{mode:?}"));
+            .text("mode", &format!("{:?}", options.mode));
         key.list("exclude", &excludes);
         for one in &taken {
             hash_taken(&mut key, one, tree)?;
@@ -159,7 +171,12 @@ impl Build<'_> {
             });
         }
         let working = self.engine.store.new_layer_on(&below)?;
-        let mut builder = LayerBuilder::new(working.upper(), &below);
+        let seen = if linked {
+            Stack::default()
+        } else {
+            below.clone()
+        };
+        let mut builder = LayerBuilder::new(working.upper(), &seen);
         for one in &taken {
             self.place(&mut builder, tree, one, &destination, &options, step, span)?;
         }
@@ -368,6 +385,23 @@ fn hash_taken(
     Ok(())
 }
 
+/// What the parser could not see because of variables in the word.
+fn refuse_remote(word: &str, span: Span, step: &CopyStep<'_>) -> Result<(), EngineError> {
+    if step.from.is_some() || !is_remote_source(word) {
+        return Ok(());
+    }
+    let message = format!("{} does not fetch `{word}`", step.word);
+    let diagnostic = EngineError::at(
+        codes::BAD_WORD,
+        span,
+        message,
+        "this becomes a remote source",
+    );
+    Err(diagnostic
+        .help("download it in a RUN step, or put the file into the context")
+        .into())
+}
+
 fn told(step: &CopyStep<'_>, taken: &[Taken], destination: &str) -> String {
     let mut text = step.word.to_owned();
     for (flag, value) in [
@@ -388,18 +422,16 @@ fn told(step: &CopyStep<'_>, taken: &[Taken], destination: &str) -> String {
     format!("{text} {destination}")
 }
 
-/// An octal mode; symbolic ones are refused for now.
-fn mode(text: &str, span: Span) -> Result<u32, EngineError> {
-    match u32::from_str_radix(text, 8) {
-        Ok(mode) if mode <= 0o7777 => Ok(mode),
-        _ => Err(EngineError::at(
+fn permissions(text: &str, span: Span) -> Result<Permissions, EngineError> {
+    Permissions::parse(text).ok_or_else(|| {
+        EngineError::at(
             codes::BAD_WORD,
             span,
-            format!("`{text}` is not an octal mode"),
-            "from 0 to 7777, as in 0755; symbolic modes are not supported yet",
+            format!("`{text}` is not a file mode"),
+            "octal from 0 to 7777, as in 0755, or symbolic, as in u=rwX,go=rX",
         )
-        .into()),
-    }
+        .into()
+    })
 }
 
 fn missing(error: &ContextError, span: Span, step: &CopyStep<'_>) -> EngineError {

@@ -16,6 +16,8 @@ mod files;
 mod image;
 mod mounts;
 mod native;
+mod over;
+mod permissions;
 mod run;
 mod scope;
 mod users;

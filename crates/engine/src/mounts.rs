@@ -14,9 +14,10 @@ use launchway_oci::{EntryKind, Stack, Tree, WorkingLayer};
 use launchway_sandbox::MountSpec;
 use rustix::fs::FlockOperation;
 
-use crate::copy::{CopyOptions, LayerBuilder, Over, Ownership};
+use crate::copy::{CopyOptions, LayerBuilder, Ownership};
 use crate::files::{absolute, below_root, unreadable};
 use crate::native::{Build, StageState};
+use crate::over::Over;
 use crate::{EngineError, codes};
 
 /// The mounts of one step; dropping it lets locks go and removes what was made for the step.

@@ -321,14 +321,9 @@ fn run_spec(
     })
 }
 
-/// The directories to stack, the topmost first.
+/// The directories to stack, the topmost first. There has to be one.
 fn lower(state: &Path, stack: &Stack) -> Result<Vec<PathBuf>, EngineError> {
-    let mut lower: Vec<PathBuf> = stack
-        .layers
-        .iter()
-        .rev()
-        .map(|layer| layer.dir.clone())
-        .collect();
+    let mut lower = stack.lower_dirs();
     if lower.is_empty() {
         let empty = state.join("empty");
         std::fs::create_dir_all(&empty).map_err(EngineError::io("create an empty directory"))?;
