@@ -320,9 +320,9 @@ fn fit(rows: &mut Vec<Row>, room: usize) -> Option<String> {
     let [done, waiting] = left_out;
     Some(match (done, waiting) {
         (0, 0) => "  … more than fits here".to_owned(),
-        (done, 0) => format!("  … {done} finished above"),
-        (0, waiting) => format!("  … {waiting} waiting"),
-        (done, waiting) => format!("  … {done} finished above, {waiting} waiting"),
+        (done, 0) => format!("  … {done} more finished"),
+        (0, waiting) => format!("  … {waiting} more waiting"),
+        (done, waiting) => format!("  … {done} more finished, {waiting} more waiting"),
     })
 }
 

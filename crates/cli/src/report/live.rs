@@ -14,7 +14,7 @@ use super::story::{Entry, Mark, StepKey, Story, Told, step_key, who};
 /// The rate of a transfer is that of the last moments.
 const RATE_OVER: Duration = Duration::from_secs(5);
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Live {
     pub(crate) story: Story,
     /// When the first event came.
@@ -112,8 +112,19 @@ impl Transfer {
 }
 
 impl Live {
+    pub(crate) fn new() -> Self {
+        Self {
+            story: Story::brief(),
+            began: None,
+            phase: None,
+            nodes: Vec::new(),
+            transfers: BTreeMap::new(),
+            over: false,
+        }
+    }
+
     /// Announces what will come, so that waiting nodes are seen.
-    pub(crate) fn announce(&mut self, plan: &Plan) {
+    pub(crate) fn begin(&mut self, plan: &Plan) {
         self.nodes = plan
             .graph
             .nodes

@@ -11,6 +11,8 @@ mod output;
 mod plain;
 mod screen;
 mod story;
+#[cfg(test)]
+mod tests;
 pub(crate) mod text;
 
 use std::io::Write;
@@ -122,7 +124,7 @@ impl Reporter {
                 (View::Json { json, out }, None)
             }
             Format::Live => {
-                let live = Box::default();
+                let live = Box::new(Live::new());
                 let lasting = Vec::new();
                 (View::Live { live, lasting }, Some(Screen::new(err)))
             }
@@ -154,9 +156,9 @@ impl Reporter {
     }
 
     /// Announces the nodes of a plan, so that the live view shows those that wait.
-    pub(crate) fn announce(&self, plan: &Plan) {
+    pub(crate) fn begin(&self, plan: &Plan) {
         if let View::Live { live, .. } = &mut *self.shared.view() {
-            live.announce(plan);
+            live.begin(plan);
         }
     }
 
@@ -286,7 +288,7 @@ fn lasting_line(entry: &Entry, colour: bool) -> String {
         who => format!("{who}  "),
     };
     match entry.mark {
-        Mark::Last => paint.on(&format!("    │ {}", entry.text), colour),
+        Mark::Last => paint.on(format!("    │ {}", entry.text).trim_end(), colour),
         // The words are read, the mark is seen.
         Mark::Done => format!("{} {who}{}", paint.on("✓", colour), entry.text),
         _ => format!(

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use launchway_engine::{Event as Build, Step};
-use launchway_model::Platform;
+use launchway_model::{Digest, Platform, Reference};
 use launchway_plan::{NodeId, Phase};
 use launchway_registry::ClientEvent;
 use launchway_release::Event;
@@ -14,6 +14,7 @@ use super::text::{Paint, clean, count, cut, duration, pause, size};
 
 /// An instruction is named by its beginning; the whole of it stands in the Dockerfile.
 const STEP_COLUMNS: usize = 100;
+const BRIEF_STEP_COLUMNS: usize = 50;
 
 /// One event, of a release or of a lone build.
 #[derive(Clone, Copy, Debug)]
@@ -84,9 +85,18 @@ pub(crate) fn phase_words(phase: Phase) -> &'static str {
 #[derive(Debug, Default)]
 pub(crate) struct Story {
     running: BTreeMap<StepKey, Output>,
+    /// Digests are short; the end of a step says which it was, because its start is not shown.
+    brief: bool,
 }
 
 impl Story {
+    pub(crate) fn brief() -> Self {
+        Self {
+            brief: true,
+            ..Self::default()
+        }
+    }
+
     pub(crate) fn tell(&mut self, told: Told<'_>) -> Vec<Entry> {
         match told {
             Told::Build(event) => self.build("", event),
@@ -95,7 +105,7 @@ impl Story {
                 platform,
                 event,
             }) => self.build(&who(node, platform), event),
-            Told::Release(event) => release(event),
+            Told::Release(event) => release(event, self.brief),
         }
     }
 
@@ -134,13 +144,22 @@ impl Story {
             }
             Build::StepDone(step, took) => {
                 let (mut entries, _) = self.end(who, step);
-                let text = format!("{} done {}", step_name(step), duration(*took));
+                let name = if self.brief {
+                    cut(&step_line(step), BRIEF_STEP_COLUMNS)
+                } else {
+                    step_name(step)
+                };
+                let text = format!("{name} done {}", duration(*took));
                 entries.push(entry(who, Mark::Done, text));
                 entries
             }
             Build::StepFailed(step, took) => {
                 let (mut entries, last) = self.end(who, step);
-                let text = format!("{} failed after {}", step_line(step), duration(*took));
+                let mut name = step_line(step);
+                if self.brief {
+                    name = cut(&name, BRIEF_STEP_COLUMNS);
+                }
+                let text = format!("{name} failed after {}", duration(*took));
                 entries.push(entry(who, Mark::Failed, text));
                 let last = last.into_iter();
                 entries.extend(last.map(|line| entry(who, Mark::Last, line)));
@@ -176,7 +195,14 @@ pub(crate) fn step_line(step: &Step) -> String {
     format!("{} {text}", step_name(step))
 }
 
-fn release(event: &Event) -> Vec<Entry> {
+fn release(event: &Event, brief: bool) -> Vec<Entry> {
+    let at = |reference: &Reference, digest: &Digest| {
+        if brief {
+            format!("{reference} {}", digest.short())
+        } else {
+            format!("{reference}@{digest}")
+        }
+    };
     match event {
         Event::PhaseStarted(phase) => vec![entry("", Mark::Phase, phase_words(*phase))],
         Event::NodeStarted {
@@ -227,7 +253,8 @@ fn release(event: &Event) -> Vec<Entry> {
             took,
         } => {
             let text = format!(
-                "pushed {reference}@{digest}: {} sent, {} shared, {}",
+                "pushed {}: {} sent, {} shared, {}",
+                at(reference, digest),
                 size(*sent),
                 size(*shared),
                 duration(*took)
@@ -261,7 +288,7 @@ fn release(event: &Event) -> Vec<Entry> {
             vec![entry(
                 "",
                 Mark::Done,
-                format!("tagged {reference}@{digest}"),
+                format!("tagged {}", at(reference, digest)),
             )]
         }
         Event::Verified {
@@ -279,14 +306,14 @@ fn release(event: &Event) -> Vec<Entry> {
             vec![entry(
                 "",
                 Mark::Done,
-                format!("rolled {reference}@{digest}"),
+                format!("rolled {}", at(reference, digest)),
             )]
         }
         Event::Recorded { reference, digest } => {
             vec![entry(
                 "",
                 Mark::Done,
-                format!("recorded {reference}@{digest}"),
+                format!("recorded {}", at(reference, digest)),
             )]
         }
         Event::RegistryFailed { registry, why } => several(
