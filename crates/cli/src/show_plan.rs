@@ -456,7 +456,13 @@ all = { features = ["tool", "more"] }
             inventory.tags.insert(repository, Vec::new());
         }
         match decide(graph, &registries, &inventory) {
-            Decision::Plan(plan) => *plan,
+            Decision::Plan(mut plan) => {
+                // Reasons are worded, and tested, where plans are made.
+                for planned in plan.nodes.values_mut() {
+                    planned.reason = "the reason".to_owned();
+                }
+                *plan
+            }
             other => panic!("{other:?}"),
         }
     }
@@ -504,11 +510,11 @@ plan for v1.0.0
 registries  docker.io/me, ghcr.io/me
 platforms   linux/amd64, linux/arm64
 
-base                 build  base-HHHHHHHHHHHH       not published yet
-├─ box/feature/tool  build  box-tool-HHHHHHHHHHHH   not published yet
-├─ box/feature/more  build  box-more-HHHHHHHHHHHH   not published yet
-├─ box/plain         graft  box-plain-HHHHHHHHHHHH  not published yet
-└─ box/all           graft  box-all-HHHHHHHHHHHH    not published yet
+base                 build  base-HHHHHHHHHHHH       the reason
+├─ box/feature/tool  build  box-tool-HHHHHHHHHHHH   the reason
+├─ box/feature/more  build  box-more-HHHHHHHHHHHH   the reason
+├─ box/plain         graft  box-plain-HHHHHHHHHHHH  the reason
+└─ box/all           graft  box-all-HHHHHHHHHHHH    the reason
 
 docker.io/me
   push  box:base-HHHHHHHHHHHH       base
@@ -554,11 +560,11 @@ plan for v1.0.0
 registries  docker.io/me, ghcr.io/me
 platforms   linux/amd64, linux/arm64
 
-base                 reuse  base-HHHHHHHHHHHH       base-HHHHHHHHHHHH is published
-├─ box/feature/tool  build  box-tool-HHHHHHHHHHHH   not published yet
-├─ box/feature/more  build  box-more-HHHHHHHHHHHH   not published yet
-├─ box/plain         graft  box-plain-HHHHHHHHHHHH  not published yet
-└─ box/all           graft  box-all-HHHHHHHHHHHH    not published yet
+base                 reuse  base-HHHHHHHHHHHH       the reason
+├─ box/feature/tool  build  box-tool-HHHHHHHHHHHH   the reason
+├─ box/feature/more  build  box-more-HHHHHHHHHHHH   the reason
+├─ box/plain         graft  box-plain-HHHHHHHHHHHH  the reason
+└─ box/all           graft  box-all-HHHHHHHHHHHH    the reason
 
 docker.io/me
   push  box:box-tool-HHHHHHHHHHHH   box/feature/tool
@@ -604,11 +610,11 @@ platforms   linux/amd64, linux/arm64
 degraded    ghcr.io/me gave no certain answer, nothing is written there: GET ghcr.io/v2/ gave no
             answer within 30 seconds, three times
 
-base                 reuse  base-HHHHHHHHHHHH       base-HHHHHHHHHHHH is published
-├─ box/feature/tool  skip   box-tool-HHHHHHHHHHHH   everything made of it is published
-├─ box/feature/more  skip   box-more-HHHHHHHHHHHH   everything made of it is published
-├─ box/plain         reuse  box-plain-HHHHHHHHHHHH  box-plain-HHHHHHHHHHHH is published
-└─ box/all           reuse  box-all-HHHHHHHHHHHH    box-all-HHHHHHHHHHHH is published
+base                 reuse  base-HHHHHHHHHHHH       the reason
+├─ box/feature/tool  skip   box-tool-HHHHHHHHHHHH   the reason
+├─ box/feature/more  skip   box-more-HHHHHHHHHHHH   the reason
+├─ box/plain         reuse  box-plain-HHHHHHHHHHHH  the reason
+└─ box/all           reuse  box-all-HHHHHHHHHHHH    the reason
 
 nothing to do: v1.0.0 is released on every registry that answered
 "
@@ -621,6 +627,25 @@ nothing to do: v1.0.0 is released on every registry that answered
         let text = shown(&plan);
         let last = text.lines().last();
         assert_eq!(last, Some("nothing to do: v1.0.0 is released everywhere"));
+    }
+
+    #[test]
+    fn a_long_reason_stands_below_its_node() {
+        let mut plan = planned(&|_, _, _| Observed::Absent);
+        let planned = plan.nodes.values_mut().next().unwrap();
+        planned.reason = "WORD_VERSION 1.0.0 → 1.0.1; ".repeat(5);
+        let text = shown(&plan);
+        let lines: Vec<&str> = text.lines().skip(4).take(4).collect();
+        assert_eq!(
+            lines,
+            [
+                "base                 build  base-HHHHHHHHHHHH",
+                "│                    WORD_VERSION 1.0.0 → 1.0.1; WORD_VERSION 1.0.0 → 1.0.1; \
+                 WORD_VERSION 1.0.0 →",
+                "│                    1.0.1; WORD_VERSION 1.0.0 → 1.0.1; WORD_VERSION 1.0.0 → 1.0.1;",
+                "├─ box/feature/tool  build  box-tool-HHHHHHHHHHHH   the reason",
+            ]
+        );
     }
 
     #[test]
