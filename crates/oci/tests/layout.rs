@@ -1,5 +1,7 @@
 //! OCI layouts: written, read back, and read by others.
 
+#![expect(clippy::unwrap_used, reason = "a test ends where something fails")]
+
 mod common;
 
 use std::fs;

@@ -1,6 +1,8 @@
 //! What overlayfs really leaves in an upper directory, and that the stack of layers is the tree
 //! overlayfs shows. Needs root for the mounts, which live in a namespace of their own.
 
+#![expect(clippy::unwrap_used, reason = "a test ends where something fails")]
+
 mod common;
 
 use std::collections::BTreeSet;

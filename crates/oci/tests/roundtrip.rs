@@ -1,6 +1,8 @@
 //! A directory → a layer → a blob → a layer in another store: nothing is lost, and the same
 //! directory gives the same bytes.
 
+#![expect(clippy::unwrap_used, reason = "a test ends where something fails")]
+
 mod common;
 
 use std::ffi::OsString;
@@ -296,7 +298,7 @@ fn other_programs_list_the_same_entries() {
     ];
     for (program, arguments) in &mut programs {
         arguments.push(path.display().to_string());
-        let Ok(output) = std::process::Command::new(&*program)
+        let Ok(output) = std::process::Command::new(*program)
             .args(&*arguments)
             .output()
         else {

@@ -1,5 +1,7 @@
 //! The store: shared by threads and processes, and clean after those that died.
 
+#![expect(clippy::unwrap_used, reason = "a test ends where something fails")]
+
 mod common;
 
 use std::fs;

@@ -1,5 +1,6 @@
 //! Helpers of the integration tests.
 #![allow(
+    clippy::unwrap_used,
     dead_code,
     unreachable_pub,
     clippy::allow_attributes,
