@@ -128,7 +128,7 @@ fn house_rules(name: &str, text: &str, only_tests: bool) -> Vec<String> {
         ));
     }
     let apart = only_tests
-        || ["/tests/", "/examples/"]
+        || ["/tests/", "/examples/", "/src/bin/"]
             .iter()
             .any(|folder| name.contains(folder));
     let may_print = apart || PRINTERS.iter().any(|printer| name.starts_with(printer));
