@@ -360,7 +360,7 @@ fn listed(counts: &[(usize, &str)]) -> String {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use std::collections::BTreeMap;
 
     use launchway_diagnostics::SourceMap;
@@ -401,7 +401,7 @@ all = { features = ["tool", "more"] }
 "#;
 
     /// Decides about the family; `observe` says what a registry answers about a node's tag.
-    fn planned(observe: &dyn Fn(&str, &Node, &str) -> Observed) -> Plan {
+    pub(crate) fn planned(observe: &dyn Fn(&str, &Node, &str) -> Observed) -> Plan {
         let mut sources = SourceMap::default();
         let source = sources.add("launchway.toml", FAMILY);
         let parsed = launchway_manifest::parse(source, FAMILY);
@@ -471,7 +471,7 @@ all = { features = ["tool", "more"] }
         Digest::sha256([node.id.as_str().len() as u8; 32])
     }
 
-    fn present(node: &Node) -> Observed {
+    pub(crate) fn present(node: &Node) -> Observed {
         let hash = (annotation::INPUT_HASH.to_owned(), node.hash.to_string());
         Observed::Present {
             digest: digest(node),

@@ -394,6 +394,38 @@ fn the_picture_shows_what_runs() {
 }
 
 #[test]
+fn a_plan_that_begins_shows_what_waits_and_what_is_reused() {
+    use crate::show_plan::tests::{planned, present};
+    let plan = planned(&|_, node, _| match node.id.as_str() {
+        "base" => present(node),
+        _ => launchway_plan::Observed::Absent,
+    });
+    let now = Instant::now();
+    let mut live = Live::new();
+    live.begin(&plan);
+    live.tell(Told::Release(&Event::PhaseStarted(Phase::Make)), now);
+    let done = Event::NodeDone {
+        node: node("box/feature/tool"),
+        platform: amd64(),
+        took: millis(1200),
+    };
+    live.tell(Told::Release(&done), now);
+    assert_eq!(
+        frame(&live, size(60, 24), false, now),
+        [
+            "making · 1 of 8 made                                    0.0s",
+            "= base                         reused",
+            "  box",
+            "✓   feature/tool  linux/amd64  done                     1.2s",
+            "·                 linux/arm64  waiting",
+            "·   feature/more               waiting",
+            "·   plain                      waiting",
+            "·   all                        waiting",
+        ]
+    );
+}
+
+#[test]
 fn the_picture_always_fits() {
     let now = Instant::now();
     let mut events = making();
