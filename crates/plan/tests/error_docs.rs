@@ -8,9 +8,12 @@ use std::path::{Path, PathBuf};
 fn defined(source: &str) -> Vec<(String, String)> {
     let mut found = Vec::new();
     for (at, _) in source.match_indices("Code(\"LW") {
-        let code = source[at + 6..].split('"').next().unwrap();
-        let line = source[..at].rsplit("pub const ").next().unwrap();
-        let name = line.split(':').next().unwrap().trim();
+        let (before, after) = (&source[..at], &source[at + "Code(\"".len()..]);
+        let code = after.split_once('"').map_or(after, |(code, _)| code);
+        let line = before
+            .rsplit_once("pub const ")
+            .map_or("", |(_, line)| line);
+        let name = line.split_once(':').map_or(line, |(name, _)| name);
         found.push((code.to_owned(), name.to_owned()));
     }
     found
@@ -19,7 +22,9 @@ fn defined(source: &str) -> Vec<(String, String)> {
 /// The codes in the first column of the tables, in their order.
 fn documented(text: &str) -> Vec<&str> {
     let cells = text.lines().filter_map(|line| line.strip_prefix("| LW"));
-    cells.map(|row| row.split(' ').next().unwrap()).collect()
+    cells
+        .filter_map(|row| row.split_whitespace().next())
+        .collect()
 }
 
 /// What is wrong between the definitions, by file, and the document.
