@@ -54,13 +54,13 @@ pub(crate) async fn push(
             Ok::<_, ReleaseError>((made, moved))
         }
     });
-    // The clock starts when there is something to push.
-    let started = Instant::now();
-    let done = try_join_all(pushes).await?;
+    // The caller has waited until everything is made, so this is about sending alone.
     shop.tell(Event::PushStarted {
         node: node.id.clone(),
         registry: shop.plan.registries[registry].to_string(),
     });
+    let started = Instant::now();
+    let done = try_join_all(pushes).await?;
     let mut moved = Moved::default();
     let mut manifests = Vec::new();
     for ((made, bytes), platform) in done.iter().zip(&node.platforms) {

@@ -113,7 +113,7 @@ pub(crate) fn run(arguments: &Arguments, settings: &Settings) -> Result {
             facts,
             now: toolbox::now,
         };
-        reporter.announce(&plan);
+        reporter.begin(&plan);
         let outcome = execute(plan, workshop).await;
         Ok((summary, Some(outcome)))
     };
