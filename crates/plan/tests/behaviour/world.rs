@@ -315,11 +315,10 @@ impl World {
 
     /// What stands under a digest, anywhere on one registry.
     fn by_digest(&self, wanted: &Digest) -> Option<Observed> {
-        let all = self.inventory.values();
-        all.filter(
+        let mut all = self.inventory.values();
+        all.find(
             |observed| matches!(observed, Observed::Present { digest, .. } if digest == wanted),
         )
-        .next()
         .cloned()
     }
 
