@@ -165,6 +165,8 @@ pub struct Request {
     pub version: Option<ReleaseVersion>,
     /// Platforms instead of the file's.
     pub platforms: Option<Vec<Platform>>,
+    /// The images that the release is about; the whole family's when absent.
+    pub images: Option<BTreeSet<ImageName>>,
     /// Only these variants are published.
     pub only: Option<BTreeSet<VariantName>>,
     /// Whether rolling tags move.
@@ -184,17 +186,20 @@ impl Graph {
     }
 
     /// What is published for its own sake: the variants that were asked for, and the images without
-    /// variants. With `only`, of those images the ones that something asked for is built on.
+    /// variants. With `only` or `images`, of the other images the ones that something asked for is
+    /// built on.
     pub(crate) fn asked_for(&self) -> BTreeSet<&NodeId> {
         let mut asked = BTreeSet::new();
         for node in self.nodes.iter().rev() {
+            let images = self.request.images.as_ref();
+            let about = images.is_none_or(|images| images.contains(&node.image));
             let named = match (&node.role, &self.request.only) {
                 (Role::Feature(_), _) => false,
-                (Role::Image, None) | (Role::Variant(_), None) => true,
-                (Role::Image, Some(_)) => asked.contains(&node.id),
-                (Role::Variant(name), Some(only)) => only.contains(name),
+                (Role::Image | Role::Variant(_), None) => about,
+                (Role::Image, Some(_)) => false,
+                (Role::Variant(name), Some(only)) => about && only.contains(name),
             };
-            if named {
+            if named || asked.contains(&node.id) {
                 asked.insert(&node.id);
                 asked.extend(node.parent());
             }

@@ -61,6 +61,14 @@ pub(crate) fn image_documents(
     (config, Document::new(json(&manifest), media::MANIFEST))
 }
 
+/// The same manifest with annotations.
+pub(crate) fn annotated(manifest: &Document, annotations: Annotations) -> Document {
+    let mut parsed: Manifest =
+        serde_json::from_slice(&manifest.bytes).expect("it was written by `image_documents`");
+    parsed.annotations = Some(annotations);
+    Document::new(json(&parsed), &manifest.media_type)
+}
+
 /// The index of a node over its platforms, with what Launchway wants to know of it later.
 pub(crate) fn node_index(node: &Node, manifests: &[(Platform, Descriptor)]) -> Document {
     let versions: BTreeMap<String, &String> = node

@@ -7,24 +7,25 @@ use futures_util::future::try_join_all;
 use launchway_model::{Digest, Platform};
 use launchway_oci::spec::{ImageConfig, Manifest};
 use launchway_oci::{ConflictKind, PathIndex};
-use launchway_plan::{GraftRecipe, Make, NodeId};
+use launchway_plan::{GraftRecipe, NodeId};
 
+use crate::chain::chain;
 use crate::error::ReleaseError;
 use crate::event::Event;
 use crate::images::blocking;
 use crate::merge::{Part, merge};
-use crate::work::{Made, MadeLayer, Shop, documents, made_of};
+use crate::work::{Made, MadeLayer, Shop, documents};
 
 /// The artifact type, and the media type of the blob, of a feature's path index.
 pub(crate) const PATH_INDEX: &str = "application/vnd.launchway.path-index.v1";
 
 /// A feature as it enters the graft: its own layers, and its configuration as if it stood alone on
 /// the base.
-struct Accepted {
-    name: String,
-    index: PathIndex,
-    layers: Vec<MadeLayer>,
-    config: ImageConfig,
+pub(crate) struct Accepted {
+    pub(crate) id: NodeId,
+    pub(crate) index: PathIndex,
+    pub(crate) layers: Vec<MadeLayer>,
+    pub(crate) config: ImageConfig,
 }
 
 pub(crate) async fn graft(
@@ -58,11 +59,11 @@ pub(crate) async fn graft(
     for ((id, made), index) in features.iter().zip(indexes) {
         let conflict = accepted.iter().find_map(|earlier| {
             PathIndex::conflicts(&[&earlier.index, &index])
-                .map(|conflict| (earlier.name.clone(), conflict))
+                .map(|conflict| (earlier.id.to_string(), conflict))
         });
         let next = match conflict {
             None => Accepted {
-                name: id.to_string(),
+                id: id.clone(),
                 index,
                 layers: made.layers[base.layers.len()..].to_vec(),
                 config: made.config.clone(),
@@ -82,7 +83,7 @@ pub(crate) async fn graft(
                     first,
                     second: id.to_string(),
                 });
-                chain(shop, id, platform, base, &accepted, made).await?
+                chain(shop, &recipe.base, id, platform, base, &accepted, made).await?
             }
         };
         accepted.push(next);
@@ -90,97 +91,13 @@ pub(crate) async fn graft(
     let parts: Vec<Part<'_>> = accepted
         .iter()
         .map(|one| Part {
-            name: &one.name,
+            name: one.id.as_str(),
             config: &one.config,
         })
         .collect();
     let config = merge(&base.config, &parts, &recipe.overrides, &recipe.labels)?;
     let own = accepted.iter().flat_map(|one| one.layers.iter().cloned());
     documents(config, base.layers.iter().cloned().chain(own).collect())
-}
-
-/// Builds a feature on top of the ones before it.
-async fn chain(
-    shop: &Arc<Shop>,
-    id: &NodeId,
-    platform: &Platform,
-    base: &Made,
-    earlier: &[Accepted],
-    alone: &Made,
-) -> Result<Accepted, ReleaseError> {
-    let feature = shop
-        .plan
-        .graph
-        .node(id)
-        .expect("the plan's nodes are in its graph");
-    let Make::Build(recipe) = &feature.make else {
-        return Err(ReleaseError::Broken(format!(
-            "{id} is a graft and cannot be built on another feature"
-        )));
-    };
-    let Some((name, _)) = &recipe.base else {
-        return Err(ReleaseError::Broken(format!("{id} has no base")));
-    };
-    let parts: Vec<Part<'_>> = earlier
-        .iter()
-        .map(|one| Part {
-            name: &one.name,
-            config: &one.config,
-        })
-        .collect();
-    let config = merge(
-        &base.config,
-        &parts,
-        &launchway_manifest::Overrides::default(),
-        &std::collections::BTreeMap::new(),
-    )?;
-    let layers: Vec<MadeLayer> = base
-        .layers
-        .iter()
-        .cloned()
-        .chain(earlier.iter().flat_map(|one| one.layers.iter().cloned()))
-        .collect();
-    let below = documents(config, layers)?;
-    let local = shop.local(&below).await?;
-    let image = shop
-        .build(
-            id.clone(),
-            recipe.clone(),
-            platform.clone(),
-            Some((name.to_string(), local)),
-        )
-        .await?;
-    let made = made_of(
-        shop.puller.store(),
-        shop.settings.compression,
-        image,
-        &below.layers,
-    )
-    .await?;
-    let own = made.layers[below.layers.len()..].to_vec();
-    // The stage's instructions are the same, so its configuration is what it is alone; only its
-    // layers differ.
-    let mut config = alone.config.clone();
-    config.rootfs.diff_ids = base.config.rootfs.diff_ids.clone();
-    config
-        .rootfs
-        .diff_ids
-        .extend(own.iter().map(|layer| layer.diff_id.clone()));
-    config.history = base.config.history.clone();
-    config.history.extend(
-        made.config
-            .history
-            .iter()
-            .skip(below.config.history.len())
-            .cloned(),
-    );
-    let index = index_of_layers(shop, &own).await?;
-    Ok(Accepted {
-        name: id.to_string(),
-        index,
-        layers: own,
-        config,
-    })
 }
 
 /// The index of what a feature changed on its base: computed from its layers when they are here,
@@ -204,7 +121,7 @@ pub(crate) async fn path_index(
     index_of_layers(shop, own).await
 }
 
-async fn index_of_layers(
+pub(crate) async fn index_of_layers(
     shop: &Arc<Shop>,
     layers: &[MadeLayer],
 ) -> Result<PathIndex, ReleaseError> {

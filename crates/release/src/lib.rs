@@ -6,6 +6,7 @@
 //! nothing reads arguments or the environment.
 
 mod artifact;
+mod chain;
 pub mod codes;
 mod error;
 mod event;

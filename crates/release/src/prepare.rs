@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use futures_util::stream::{self, StreamExt as _};
 use launchway_diagnostics::Diagnostic;
-use launchway_manifest::{Image, RegistryPrefix, TagValues};
-use launchway_model::{Platform, Reference, VariantName, VersionName};
+use launchway_manifest::{Family, Image, RegistryPrefix, TagValues};
+use launchway_model::{ImageName, Platform, Reference, VariantName, VersionName};
 use launchway_observe::{PinError, inventory, pin_bases as pin_bases_of};
 use launchway_oci::spec::Annotations;
 use launchway_plan::{
@@ -61,12 +61,16 @@ pub async fn hash(
     versions: &dyn Versions,
     asked: &Asked,
 ) -> Result<Hashed, ReleaseError> {
-    let version = asked
+    let release = asked
         .version
         .as_deref()
-        .map(|text| release_version(project, text))
+        .map(|text| release_of(&project.family, text))
         .transpose()
         .map_err(|problem| diagnosed(vec![*problem]))?;
+    let (version, images) = match release {
+        Some(release) => (Some(release.version), release.images),
+        None => (None, None),
+    };
     // Contexts are read while registries answer; what is read is kept for the real question below.
     let digests = Arc::new(ContextDigests::default());
     let (early_project, early_digests, platforms) = (
@@ -126,6 +130,7 @@ pub async fn hash(
     let request = Request {
         version,
         platforms: asked.platforms.clone(),
+        images,
         only: asked.only.clone(),
         promote: asked.promote,
     };
@@ -170,40 +175,62 @@ pub async fn plan(
     Ok(plan)
 }
 
-/// The version in what was typed: a prefix of the family is taken off only when a whole version
-/// follows, so that `base-python-` never swallows `base-python-3.13-`.
-pub fn release_version(project: &Project, text: &str) -> Result<ReleaseVersion, Box<Diagnostic>> {
-    let prefixes: BTreeSet<&str> = project
-        .family
+/// What a release is about: its version, and the images whose release prefix was typed; the whole
+/// family when it has one prefix only.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Release {
+    pub version: ReleaseVersion,
+    pub images: Option<BTreeSet<ImageName>>,
+}
+
+/// Reads what was typed. A prefix of the family is taken off only when a whole version follows, so
+/// that `base-python-` never swallows `base-python-3.13-`.
+pub fn release_of(family: &Family, text: &str) -> Result<Release, Box<Diagnostic>> {
+    let released: Vec<&Image> = family
         .images
+        .iter()
+        .filter(|image| !image.tags.is_empty())
+        .collect();
+    let prefixes: BTreeSet<&str> = released
         .iter()
         .map(|image| image.release_prefix.as_str())
         .collect();
-    let stripped = prefixes
-        .iter()
-        .filter_map(|prefix| text.strip_prefix(prefix)?.parse::<ReleaseVersion>().ok());
-    if let Some(version) = stripped.into_iter().next() {
-        return Ok(version);
-    }
-    text.parse().map_err(|error: launchway_plan::VersionError| {
-        let known: Vec<String> = prefixes
+    let names = || {
+        prefixes
             .iter()
-            .filter(|prefix| !prefix.is_empty())
             .map(|prefix| format!("{prefix}1.2.3"))
-            .collect();
-        let problem = Diagnostic::error(
-            codes::BAD_VERSION,
-            format!("`{text}` is not a release of this family: {error}"),
-        );
-        Box::new(if known.is_empty() {
-            problem
-        } else {
-            problem.help(format!(
-                "releases of this family are called {}",
-                known.join(", ")
-            ))
-        })
-    })
+            .collect::<Vec<_>>()
+            .join(", ")
+    };
+    let typed = prefixes.iter().find_map(|prefix| {
+        let version = text.strip_prefix(prefix)?.parse::<ReleaseVersion>().ok()?;
+        Some((*prefix, version))
+    });
+    if let Some((prefix, version)) = typed {
+        let named = released
+            .iter()
+            .filter(|image| image.release_prefix == prefix);
+        let images = (prefixes.len() > 1).then(|| named.map(|image| image.name.clone()).collect());
+        return Ok(Release { version, images });
+    }
+    let problem = |message: String| {
+        Box::new(
+            Diagnostic::error(codes::BAD_VERSION, message)
+                .help(format!("releases of this family are called {}", names())),
+        )
+    };
+    match text.parse::<ReleaseVersion>() {
+        Ok(version) if prefixes.len() < 2 => Ok(Release {
+            version,
+            images: None,
+        }),
+        Ok(_) => Err(problem(format!(
+            "`{text}` does not say which images are released"
+        ))),
+        Err(error) => Err(problem(format!(
+            "`{text}` is not a release of this family: {error}"
+        ))),
+    }
 }
 
 /// The pins of a release of this version that began before: whatever floated then stays as it was.
@@ -227,7 +254,14 @@ async fn begun(
         .buffered(QUESTIONS)
         .collect::<Vec<_>>()
         .await;
-    answers.into_iter().flatten().next()
+    // Each variant knows the versions it is made of; together they are those of the release.
+    let mut all: Option<(Pins, Reference)> = None;
+    for (pins, reference) in answers.into_iter().flatten() {
+        let (known, _) = all.get_or_insert_with(|| (Pins::default(), reference));
+        known.versions.extend(pins.versions);
+        known.bases.extend(pins.bases);
+    }
+    all
 }
 
 fn release_references(

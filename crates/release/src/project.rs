@@ -65,7 +65,9 @@ impl Project {
                 diagnostics,
             });
         };
-        let folder = path.parent().filter(|parent| !parent.as_os_str().is_empty());
+        let folder = path
+            .parent()
+            .filter(|parent| !parent.as_os_str().is_empty());
         // Sandboxes are told whole paths.
         let folder = folder.unwrap_or(Path::new("."));
         let root = std::path::absolute(folder).unwrap_or_else(|_| folder.to_owned());

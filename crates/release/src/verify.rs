@@ -6,13 +6,14 @@
 use std::collections::BTreeMap;
 
 use futures_util::stream::{self, StreamExt as _};
-use launchway_manifest::{Family, RegistryPrefix, TagValues};
+use launchway_manifest::{Family, Image, RegistryPrefix, TagValues};
 use launchway_model::{Digest, Platform, Reference};
 use launchway_oci::spec::{Index, media};
-use launchway_plan::{ReleaseVersion, annotation};
+use launchway_plan::annotation;
 use launchway_registry::{Client, ErrorClass, Probe};
 
 use crate::artifact::choose;
+use crate::prepare::Release;
 
 /// What was found of one reference.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -44,14 +45,21 @@ pub async fn verify(
     client: &Client,
     family: &Family,
     registries: &[RegistryPrefix],
-    version: &ReleaseVersion,
+    release: &Release,
     platforms: Option<&[Platform]>,
     rolling: bool,
 ) -> Vec<Verified> {
+    let version = &release.version;
     let text = version.to_string();
     let mut checks = Vec::new();
     for registry in registries {
-        for image in &family.images {
+        let about = |image: &&Image| {
+            release
+                .images
+                .as_ref()
+                .is_none_or(|images| images.contains(&image.name) || image.tags.is_empty())
+        };
+        for image in family.images.iter().filter(about) {
             let Ok(repository) = registry.repository(&image.repository.value) else {
                 continue;
             };

@@ -427,7 +427,7 @@ pub(crate) fn documents(config: ImageConfig, layers: Vec<MadeLayer>) -> Result<M
     })
 }
 
-fn reused(remote: RemoteImage) -> Result<Made, ReleaseError> {
+pub(crate) fn reused(remote: RemoteImage) -> Result<Made, ReleaseError> {
     let layers = remote
         .layers
         .iter()

@@ -4,13 +4,14 @@ use std::path::Path;
 use std::sync::Arc;
 
 use clap::Args;
+use launchway_diagnostics::{Diagnostic, SourceMap};
 use launchway_engine::Cancellation;
 use launchway_manifest::{Compression, Family, Network};
-use launchway_observe::{GitFacts, git_facts};
+use launchway_observe::git_facts;
 use launchway_plan::NodeState;
 use launchway_release::{
-    BuildSettings, LockError, Outcome, Project, Puller, ReleaseLock, RunFacts, Workshop, execute,
-    prepare,
+    BuildSettings, LockError, Outcome, Project, Puller, ReleaseLock, RunFacts, Workshop, codes,
+    execute, prepare,
 };
 
 use super::Result;
@@ -60,20 +61,21 @@ pub(crate) fn run(arguments: &Arguments, settings: &Settings) -> Result {
         ReleaseLock::take(&builder.state, &project.family.name, &started).map_err(|error| {
             match error {
                 LockError::Held { .. } => {
-                    Failure::usage(error.to_string(), "wait until it is done, or stop it")
+                    let problem = Diagnostic::error(codes::LOCKED, error.to_string())
+                        .help("wait until it is done, or stop it");
+                    Failure::diagnosed(vec![problem], SourceMap::new())
                 }
                 LockError::Io(_) => Failure::caused("cannot lock the family", &error),
             }
         })?;
-    let git = git_facts(&project.root, &settings.environment_text())
-        .ok()
-        .flatten();
-    let build_settings = build_settings(
+    // Git takes its time, and when there is nothing to do nobody needs its answer.
+    let (root, environment) = (project.root.clone(), settings.environment_text());
+    let git = std::thread::spawn(move || git_facts(&root, &environment).ok().flatten());
+    let mut build_settings = build_settings(
         arguments,
         &project.family,
         settings,
         &builder,
-        git.as_ref(),
         &project.root,
     )?;
     let events = reporter.on_release();
@@ -88,20 +90,24 @@ pub(crate) fn run(arguments: &Arguments, settings: &Settings) -> Result {
     )?;
     let versions = versions::Observed::new(settings);
     let cancellation = Cancellation::default();
-    let facts = RunFacts {
-        started,
-        family: project.family.name.value.clone(),
-        git_commit: git.as_ref().map(|git| git.commit.clone()),
-        git_branch: git.as_ref().and_then(|git| git.branch.clone()),
-        git_dirty: git.as_ref().map(|git| git.is_dirty),
-    };
     let work = async {
         let hashed = prepare::hash(&project, &client, &versions, &asked).await?;
         let plan = prepare::plan(&client, hashed, &asked.registries).await?;
-        let summary = Summary::of(&plan, &project);
+        let summary = Summary::of(&plan);
         if plan.is_empty() {
             return Ok((summary, None));
         }
+        let git = git.join().ok().flatten();
+        // The commit's time makes layers the same wherever the commit is built.
+        build_settings.epoch = settings.epoch.or_else(|| git.as_ref().map(|git| git.time));
+        build_settings.created = build_settings.epoch.and_then(toolbox::timestamp);
+        let facts = RunFacts {
+            started,
+            family: project.family.name.value.clone(),
+            git_commit: git.as_ref().map(|git| git.commit.clone()),
+            git_branch: git.as_ref().and_then(|git| git.branch.clone()),
+            git_dirty: git.as_ref().map(|git| git.is_dirty),
+        };
         let workshop = Workshop {
             project: Arc::clone(&project),
             puller: Puller::new(client.clone(), builder.store.clone()),
@@ -144,8 +150,7 @@ struct Summary {
 }
 
 impl Summary {
-    fn of(plan: &launchway_plan::Plan, project: &Project) -> Self {
-        let _ = project;
+    fn of(plan: &launchway_plan::Plan) -> Self {
         let count = |wanted: fn(&NodeState) -> bool| {
             plan.nodes
                 .values()
@@ -234,11 +239,8 @@ fn build_settings(
     family: &Family,
     settings: &Settings,
     builder: &Builder,
-    git: Option<&GitFacts>,
     root: &Path,
 ) -> Result<BuildSettings> {
-    // The commit's time makes layers the same wherever the commit is built.
-    let epoch = settings.epoch.or_else(|| git.map(|git| git.time));
     let mut secrets = launchway_engine::Secrets::new();
     for secret in &family.build.secrets {
         let value = match (&secret.file, &secret.env) {
@@ -255,8 +257,8 @@ fn build_settings(
     let processors = std::thread::available_parallelism().map_or(1, usize::from);
     Ok(BuildSettings {
         host_ca: builder.host_ca(family.build.host_ca, settings)?,
-        epoch,
-        created: epoch.and_then(toolbox::timestamp),
+        epoch: settings.epoch,
+        created: None,
         no_cache: arguments.no_cache,
         network: match family.build.network {
             Network::Host => launchway_sandbox::Network::Host,

@@ -36,7 +36,7 @@ pub(crate) fn run(arguments: &Arguments, settings: &Settings) -> Result {
         Some(&project.family),
         None,
     )?;
-    let version = prepare::release_version(&project, &arguments.version)
+    let release = prepare::release_of(&project.family, &arguments.version)
         .map_err(|problem| Failure::diagnosed(vec![*problem], project.sources.clone()))?;
     let found = toolbox::block_on(
         &Cancellation::default(),
@@ -44,7 +44,7 @@ pub(crate) fn run(arguments: &Arguments, settings: &Settings) -> Result {
             &client,
             &project.family,
             &registries,
-            &version,
+            &release,
             platforms.as_deref(),
             !arguments.no_rolling,
         ),
@@ -76,7 +76,7 @@ pub(crate) fn run(arguments: &Arguments, settings: &Settings) -> Result {
     }
     if settings.json {
         super::print_json(
-            &json!({ "schema": "launchway.verify.v1", "version": version.to_string(), "references": rows }),
+            &json!({ "schema": "launchway.verify.v1", "version": release.version.to_string(), "references": rows }),
         );
     } else {
         super::print(&text);
