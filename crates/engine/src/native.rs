@@ -376,11 +376,15 @@ impl<'a> Build<'a> {
     }
 
     /// Proxy settings reach every RUN without being declared, and leave no trace.
+    /// Proxy settings reach every RUN in both cases without being declared, and leave no trace.
     pub(crate) fn proxy_variables(&self) -> impl Iterator<Item = (String, String)> + '_ {
-        let given = PROXY_ARGS
-            .iter()
-            .filter_map(|name| self.request.build_args.get_key_value(*name));
-        given.map(|(name, value)| (name.clone(), value.clone()))
+        PROXY_ARGS.iter().filter_map(|name| {
+            let given = |name: &str| self.request.build_args.get(name);
+            let value = given(name)
+                .or_else(|| given(&name.to_ascii_uppercase()))
+                .or_else(|| given(&name.to_ascii_lowercase()))?;
+            Some(((*name).to_owned(), value.clone()))
+        })
     }
 }
 

@@ -13,7 +13,7 @@ use launchway_oci::{Stack, Tree, resolve};
 pub(crate) struct Identity {
     pub(crate) uid: u32,
     pub(crate) gid: u32,
-    /// Further groups the user is a member of.
+    /// The groups the user is a member of, its own one among them, as runc sets them.
     pub(crate) groups: Vec<u32>,
     /// The home directory of the passwd entry.
     pub(crate) home: Option<String>,
@@ -73,10 +73,13 @@ impl Accounts {
             Some(group) => self.gid(group)?,
             None => own_gid,
         };
-        let groups = match (group, name) {
-            (None, Some(name)) => self.memberships(name, gid),
+        let mut groups = match (group, name) {
+            (None, Some(name)) => self.memberships(name),
             _ => Vec::new(),
         };
+        groups.push(gid);
+        groups.sort_unstable();
+        groups.dedup();
         Ok(Identity {
             uid,
             gid,
@@ -117,18 +120,14 @@ impl Accounts {
         }
     }
 
-    fn memberships(&self, name: &str, own: u32) -> Vec<u32> {
+    fn memberships(&self, name: &str) -> Vec<u32> {
         let member = |entry: &&Vec<String>| {
             entry
                 .get(3)
                 .is_some_and(|members| members.split(',').any(|member| member == name))
         };
-        let ids = self
-            .group
-            .iter()
-            .filter(member)
-            .map(|entry| number(&entry[2]));
-        ids.filter(|gid| *gid != own).collect()
+        let entries = self.group.iter().filter(member);
+        entries.map(|entry| number(&entry[2])).collect()
     }
 }
 
@@ -178,13 +177,13 @@ mod tests {
             let identity = accounts.identity(spec).unwrap();
             (identity.uid, identity.gid, identity.groups)
         };
-        assert_eq!(of(""), (0, 0, vec![]));
-        assert_eq!(of("dev"), (1000, 1001, vec![50, 27]));
-        assert_eq!(of("1000"), (1000, 1001, vec![50, 27]));
-        assert_eq!(of("dev:staff"), (1000, 50, vec![]));
-        assert_eq!(of("dev:9"), (1000, 9, vec![]));
-        assert_eq!(of("4242"), (4242, 0, vec![]));
-        assert_eq!(of("42"), (7, 8, vec![]));
+        assert_eq!(of(""), (0, 0, vec![0]));
+        assert_eq!(of("dev"), (1000, 1001, vec![27, 50, 1001]));
+        assert_eq!(of("1000"), (1000, 1001, vec![27, 50, 1001]));
+        assert_eq!(of("dev:staff"), (1000, 50, vec![50]));
+        assert_eq!(of("dev:9"), (1000, 9, vec![9]));
+        assert_eq!(of("4242"), (4242, 0, vec![0]));
+        assert_eq!(of("42"), (7, 8, vec![8]));
         assert_eq!(
             accounts.identity("dev").unwrap().home.as_deref(),
             Some("/home/dev")

@@ -167,7 +167,7 @@ fn become_user(user: &UserIds) -> Result<(), Refused> {
         .collect();
     match set_thread_groups(&groups) {
         // A user namespace with a single id must not drop groups, and has none to add.
-        Err(rustix::io::Errno::PERM) if groups.is_empty() => {}
+        Err(rustix::io::Errno::PERM) if user.groups.iter().all(|group| *group == user.gid) => {}
         other => other.step("setting the supplementary groups")?,
     }
     let gid = Gid::from_raw(user.gid);

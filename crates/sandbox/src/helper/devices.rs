@@ -115,7 +115,9 @@ fn device_files(root: BorrowedFd<'_>) -> Result<(), Refused> {
                 Mode::from_raw_mode(0o666),
             )?;
         }
-        for (name, target) in LINKS {
+        // As with runc, there is no core where the kernel was built without it.
+        let core = Path::new("/proc/kcore").exists();
+        for (name, target) in LINKS.into_iter().filter(|(name, _)| *name != "core" || core) {
             symlinkat(target, &devices, name)?;
         }
         for name in ["pts", "shm", "mqueue"] {
