@@ -19,7 +19,8 @@ pub enum ReleaseError {
     /// No certain answer could be had.
     #[error("{}", .0.first().map_or("no registry could be asked", |problem| problem.message.as_str()))]
     Unknown(Arc<Vec<Diagnostic>>),
-    #[error("build {what}")]
+    /// `what` is the act that failed.
+    #[error("{what}")]
     Engine {
         what: String,
         #[source]

@@ -30,12 +30,16 @@ impl ReleaseLock {
             .create(true)
             .truncate(false)
             .open(path)?;
-        if rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive).is_err() {
-            let mut holder = String::new();
-            file.read_to_string(&mut holder)?;
-            return Err(LockError::Held {
-                holder: holder.trim().to_owned(),
-            });
+        match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => {}
+            Err(rustix::io::Errno::WOULDBLOCK) => {
+                let mut holder = String::new();
+                file.read_to_string(&mut holder)?;
+                return Err(LockError::Held {
+                    holder: holder.trim().to_owned(),
+                });
+            }
+            Err(error) => return Err(LockError::Io(error.into())),
         }
         file.set_len(0)?;
         file.rewind()?;

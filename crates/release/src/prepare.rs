@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use futures_util::stream::{self, StreamExt as _};
 use launchway_diagnostics::Diagnostic;
-use launchway_manifest::{Family, Image, RegistryPrefix, TagValues};
+use launchway_manifest::{Family, Image, RegistryPrefix, TagValues, VersionSource};
 use launchway_model::{ImageName, Platform, Reference, VariantName, VersionName};
 use launchway_observe::{PinError, inventory, pin_bases as pin_bases_of};
 use launchway_oci::spec::Annotations;
@@ -258,7 +258,13 @@ async fn begun(
     let mut all: Option<(Pins, Reference)> = None;
     for (pins, reference) in answers.into_iter().flatten() {
         let (known, _) = all.get_or_insert_with(|| (Pins::default(), reference));
-        known.versions.extend(pins.versions);
+        // What the file itself pins does not float: there, the file is right.
+        let floats = |name: &VersionName| {
+            let source = project.family.versions.get(name);
+            source.is_some_and(|source| matches!(source.value, VersionSource::Npm { .. }))
+        };
+        let floating = pins.versions.into_iter().filter(|(name, _)| floats(name));
+        known.versions.extend(floating);
         known.bases.extend(pins.bases);
     }
     all

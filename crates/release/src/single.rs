@@ -92,7 +92,7 @@ pub async fn build(
             };
             let image = engine
                 .build(&request, &cancellation, &*events)
-                .map_err(ReleaseError::engine("the image"))?;
+                .map_err(ReleaseError::engine("build the image"))?;
             Ok((image, graph.warnings))
         })
         .await?;

@@ -4,11 +4,11 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Instant;
 
-use launchway_engine::ContainerRun;
+use launchway_engine::{ContainerRun, EngineError};
 use launchway_manifest::SmokeAction;
 use launchway_model::{Platform, Reference};
 use launchway_plan::{Node, Smoke};
-use launchway_sandbox::Exit;
+use launchway_sandbox::{ExecError, ExecFailure, Exit, SandboxError};
 
 use crate::error::ReleaseError;
 use crate::event::Event;
@@ -94,14 +94,31 @@ fn run_one(
         network: shop.settings.network,
         timeout: Some(test.timeout),
     };
-    let outcome = shop
-        .engine
-        .run(&run, &shop.cancellation)
-        .map_err(ReleaseError::engine(format!(
-            "the smoke test `{}`",
-            name_of(test)
-        )))?;
+    let outcome = match shop.engine.run(&run, &shop.cancellation) {
+        Ok(outcome) => outcome,
+        // A command that cannot even start is a fault of the image or of the test.
+        Err(EngineError::Sandbox(SandboxError::Exec(error))) => {
+            return Ok(Err(cannot_start(test, &error)));
+        }
+        Err(error) => {
+            return Err(ReleaseError::engine(format!(
+                "run the smoke test `{}`",
+                name_of(test)
+            ))(error));
+        }
+    };
     Ok(judge(test, outcome.exit, &outcome.stdout, &outcome.stderr))
+}
+
+fn cannot_start(test: &Smoke, error: &ExecError) -> String {
+    match (&test.action, &error.cause) {
+        (SmokeAction::Script(path), ExecFailure::PermissionDenied) => format!(
+            "{0} cannot be executed: it needs the permission (chmod +x {0})",
+            path.value
+        ),
+        (SmokeAction::Script(path), cause) => format!("starting {} failed: {cause}", path.value),
+        (SmokeAction::Run(_), _) => error.to_string(),
+    }
 }
 
 /// Whether an outcome is what a test asks for; else why not.

@@ -7,6 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures_util::FutureExt as _;
 use futures_util::future::{BoxFuture, Shared, join_all};
@@ -55,6 +56,13 @@ pub struct Outcome {
 impl Outcome {
     pub fn is_success(&self) -> bool {
         self.failures.is_empty()
+    }
+
+    fn interrupt(&mut self) {
+        let is_interruption = |error: &ReleaseError| matches!(error, ReleaseError::Cancelled);
+        if !self.failures.iter().any(is_interruption) {
+            self.failures.push(ReleaseError::Cancelled);
+        }
     }
 }
 
@@ -125,7 +133,8 @@ impl Transaction {
             .expect("the plan's nodes are in its graph")
     }
 
-    fn start(&self, phase: Phase) -> Vec<Action> {
+    /// The actions of a phase; none any more after an interruption.
+    fn start(&mut self, phase: Phase) -> Vec<Action> {
         let actions: Vec<Action> = self
             .plan
             .actions
@@ -133,9 +142,14 @@ impl Transaction {
             .filter(|action| action.phase() == phase)
             .cloned()
             .collect();
-        if !actions.is_empty() {
-            self.shop.tell(Event::PhaseStarted(phase));
+        if actions.is_empty() {
+            return actions;
         }
+        if self.shop.cancellation.is_cancelled() {
+            self.outcome.interrupt();
+            return Vec::new();
+        }
+        self.shop.tell(Event::PhaseStarted(phase));
         actions
     }
 
@@ -175,13 +189,7 @@ impl Transaction {
     /// Makes every node the plan asks for, and publishes each as soon as it is done.
     async fn make_and_publish(&mut self) {
         let makes = self.start(Phase::Make);
-        let publications: Vec<Action> = self
-            .plan
-            .actions
-            .iter()
-            .filter(|action| action.phase() == Phase::Publish)
-            .cloned()
-            .collect();
+        let publications = self.start(Phase::Publish);
         if makes.is_empty() && publications.is_empty() {
             return;
         }
@@ -258,7 +266,12 @@ impl Transaction {
                 .iter()
                 .map(|(node, platform)| drive(works.get(node, platform))),
         );
-        let pushed = join_all(pushes.values().cloned().map(drive));
+        let pushed = join_all(
+            pushes
+                .values()
+                .cloned()
+                .map(|push| unless_interrupted(&self.shop, push)),
+        );
         let (made, pushed) = futures_util::future::join(made, pushed).await;
         for ((node, _), result) in makes.iter().zip(made) {
             if let Err(error) = result {
@@ -270,6 +283,8 @@ impl Transaction {
                 Ok(digest) => {
                     self.published.insert((node.clone(), *registry), digest);
                 }
+                // It was never made, which is told above and is no fault of this registry.
+                Err(_) if self.failed_nodes.contains(node) => {}
                 Err(error) => {
                     self.fail(error, Some(node), Some(*registry));
                 }
@@ -288,45 +303,60 @@ impl Transaction {
         }
     }
 
-    /// The first registry that has a node and has not failed.
-    fn a_registry_with(&self, node: &NodeId) -> Option<(usize, &Digest)> {
-        self.published
-            .iter()
-            .filter(|((published, registry), _)| {
-                published == node && !self.failed_registries.contains(registry)
-            })
-            .map(|((_, registry), digest)| (*registry, digest))
-            .next()
+    /// The images that a node stands for, each with the registries that hold it. Registries that were
+    /// filled by different builders may differ.
+    fn digests(&self, node: &NodeId) -> BTreeMap<Digest, Vec<usize>> {
+        let mut digests: BTreeMap<Digest, Vec<usize>> = BTreeMap::new();
+        for ((published, registry), digest) in &self.published {
+            if published == node && !self.failed_registries.contains(registry) {
+                digests.entry(digest.clone()).or_default().push(*registry);
+            }
+        }
+        digests
     }
 
+    /// Tests everything that is about to be tagged, on every platform.
     async fn smoke(&mut self) {
         let mut tests = Vec::new();
         for action in self.start(Phase::Smoke) {
             let Action::Smoke { node: id, platform } = action else {
                 continue;
             };
-            let Some((registry, digest)) = self
-                .a_registry_with(&id)
-                .filter(|_| !self.failed_nodes.contains(&id))
-            else {
+            if self.failed_nodes.contains(&id) {
                 continue;
-            };
-            let node = self.node(&id).clone();
-            let reference = self
-                .shop
-                .repository(registry, &node)
-                .with_digest(digest.clone());
-            let shop = Arc::clone(&self.shop);
-            tests.push(async move {
-                let _turn = shop.turn().await;
-                let result = smoke(&shop, &node, &platform, &reference).await;
-                (id, registry, result)
-            });
+            }
+            for (digest, registries) in self.digests(&id) {
+                let node = self.node(&id).clone();
+                let (shop, id, platform) = (Arc::clone(&self.shop), id.clone(), platform.clone());
+                tests.push(async move {
+                    let _turn = shop.turn().await;
+                    let mut unable = Vec::new();
+                    for registry in registries {
+                        let repository = shop.repository(registry, &node);
+                        let reference = repository.with_digest(digest.clone());
+                        match smoke(&shop, &node, &platform, &reference).await {
+                            // Another registry has the very same image.
+                            Err(error @ ReleaseError::Registry(_)) => {
+                                unable.push((registry, error));
+                            }
+                            verdict => return (id, unable, Some(verdict)),
+                        }
+                    }
+                    (id, unable, None)
+                });
+            }
         }
-        for (node, registry, result) in join_all(tests).await {
-            if let Err(error) = result {
-                self.failed_nodes.insert(node.clone());
+        for (node, unable, verdict) in join_all(tests).await {
+            for (registry, error) in unable {
                 self.fail(error, Some(&node), Some(registry));
+            }
+            match verdict {
+                Some(Ok(())) => {}
+                Some(Err(error)) => self.fail(error, Some(&node), None),
+                // Nothing untested is tagged.
+                None => {
+                    self.failed_nodes.insert(node);
+                }
             }
         }
     }
@@ -515,7 +545,10 @@ impl Transaction {
         if let Some(folder) = local.parent() {
             std::fs::create_dir_all(folder).map_err(ReleaseError::io("keep the release record"))?;
         }
-        std::fs::write(&local, &bytes).map_err(ReleaseError::io("keep the release record"))?;
+        let partial = local.with_extension("part");
+        std::fs::write(&partial, &bytes)
+            .and_then(|()| std::fs::rename(&partial, &local))
+            .map_err(ReleaseError::io("keep the release record"))?;
         let released = self
             .plan
             .graph
@@ -557,6 +590,19 @@ impl Transaction {
             )
             .await?;
         Ok((reference, digest))
+    }
+}
+
+/// Drives a publication, and drops it on interruption: what was sent stays, and nothing refers to it.
+async fn unless_interrupted(shop: &Arc<Shop>, push: SharedPush) -> Result<Digest, ReleaseError> {
+    let interrupted = async {
+        while !shop.cancellation.is_cancelled() {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    };
+    tokio::select! {
+        result = drive(push) => result,
+        () = interrupted => Err(ReleaseError::Cancelled),
     }
 }
 

@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 
 use futures_util::stream::{self, StreamExt as _};
-use launchway_manifest::{Family, Image, RegistryPrefix, TagValues};
+use launchway_manifest::{Family, Image, Recipe, RegistryPrefix, TagValues};
 use launchway_model::{Digest, Platform, Reference};
 use launchway_oci::spec::{Index, media};
 use launchway_plan::annotation;
@@ -102,16 +102,33 @@ pub async fn verify(
                     .filter_map(|template| template.value.render(&values).ok())
                     .map(|tag| repository.with_tag(tag))
                     .collect();
-                checks.push((release, follows, own.clone()));
+                let expected = Expected {
+                    node: match variant {
+                        Some(name) => format!("{}/{name}", image.name),
+                        None => image.name.to_string(),
+                    },
+                    platforms: own.clone(),
+                    // What an older recipe found published was pushed by another program.
+                    annotated: variant.is_some() || matches!(image.recipe, Recipe::Tree { .. }),
+                };
+                checks.push((release, follows, expected));
             }
         }
     }
     let groups = stream::iter(checks)
-        .map(|(release, follows, platforms)| group(client, release, follows, platforms))
+        .map(|(release, follows, expected)| group(client, release, follows, expected))
         .buffered(8)
         .collect::<Vec<_>>()
         .await;
     groups.into_iter().flatten().collect()
+}
+
+/// What stands behind every tag of one variant.
+struct Expected {
+    node: String,
+    platforms: Vec<Platform>,
+    /// Whether it says what it was made from.
+    annotated: bool,
 }
 
 /// Release tags of one variant, and the rolling tags that should share their digest.
@@ -119,12 +136,12 @@ async fn group(
     client: &Client,
     release: Vec<Reference>,
     follows: Vec<Reference>,
-    platforms: Vec<Platform>,
+    expected: Expected,
 ) -> Vec<Verified> {
     let mut found = Vec::new();
     let mut digests: BTreeMap<Digest, Reference> = BTreeMap::new();
     for reference in release {
-        let finding = one(client, &reference, &platforms).await;
+        let finding = one(client, &reference, &expected).await;
         let finding = match finding {
             Finding::Good { digest } => match digests.iter().next() {
                 Some((other, first)) if *other != digest => Finding::Differs {
@@ -145,7 +162,7 @@ async fn group(
     }
     for reference in follows {
         let finding = match (
-            one(client, &reference, &platforms).await,
+            one(client, &reference, &expected).await,
             digests.iter().next(),
         ) {
             (Finding::Good { digest }, Some((released, first))) if digest != *released => {
@@ -164,7 +181,7 @@ async fn group(
     found
 }
 
-async fn one(client: &Client, reference: &Reference, platforms: &[Platform]) -> Finding {
+async fn one(client: &Client, reference: &Reference, expected: &Expected) -> Finding {
     let unknown = |why: String| Finding::Unknown { why };
     let manifest = match client.manifest(reference).await {
         Ok(manifest) => manifest,
@@ -175,26 +192,32 @@ async fn one(client: &Client, reference: &Reference, platforms: &[Platform]) -> 
         }
         Err(error) => return unknown(error.to_string()),
     };
+    let differs = |why: &str| Finding::Differs {
+        why: why.to_owned(),
+    };
     if !media::is_index(&manifest.media_type) {
+        if expected.annotated {
+            return differs("it is no index of platforms: Launchway did not publish it");
+        }
         return Finding::Good {
             digest: manifest.digest,
         };
     }
     let Ok(index) = serde_json::from_slice::<Index>(&manifest.bytes) else {
-        return Finding::Differs {
-            why: "its index does not parse".to_owned(),
-        };
+        return differs("its index does not parse");
     };
-    if !index
-        .annotations
-        .as_ref()
-        .is_some_and(|annotations| annotations.contains_key(annotation::INPUT_HASH))
+    let annotations = index.annotations.clone().unwrap_or_default();
+    if expected.annotated && !annotations.contains_key(annotation::INPUT_HASH) {
+        return differs("it carries no input hash: Launchway did not publish it");
+    }
+    if let Some(node) = annotations.get(annotation::NODE)
+        && *node != expected.node
     {
         return Finding::Differs {
-            why: "it carries no input hash: Launchway did not publish it".to_owned(),
+            why: format!("it is {node}, expected {}", expected.node),
         };
     }
-    for platform in platforms {
+    for platform in &expected.platforms {
         let Some(child) = choose(&index, platform) else {
             return Finding::Differs {
                 why: format!("it has no image for {platform}"),

@@ -193,7 +193,7 @@ impl Shop {
                 secrets: &shop.settings.secrets,
                 options: &options,
             };
-            let what = format!("{node} for {platform}");
+            let what = format!("build {node} for {platform}");
             let events = |event| {
                 shop.tell(Event::Build {
                     node: node.clone(),

@@ -377,11 +377,14 @@ fn choose(script: &Mutex<Script>, seen: &Seen) -> (usize, Answer) {
     (at, answer)
 }
 
-async fn fill(stream: &mut TcpStream, buffer: &mut BytesMut) -> io::Result<bool> {
+pub(crate) async fn fill(stream: &mut TcpStream, buffer: &mut BytesMut) -> io::Result<bool> {
     Ok(stream.read_buf(buffer).await? > 0)
 }
 
-async fn read_head(stream: &mut TcpStream, buffer: &mut BytesMut) -> io::Result<Option<Seen>> {
+pub(crate) async fn read_head(
+    stream: &mut TcpStream,
+    buffer: &mut BytesMut,
+) -> io::Result<Option<Seen>> {
     let end = loop {
         if let Some(end) = buffer.windows(4).position(|bytes| bytes == b"\r\n\r\n") {
             break end;
@@ -408,7 +411,7 @@ async fn read_head(stream: &mut TcpStream, buffer: &mut BytesMut) -> io::Result<
     }))
 }
 
-async fn read_body(
+pub(crate) async fn read_body(
     stream: &mut TcpStream,
     buffer: &mut BytesMut,
     seen: &Seen,

@@ -6,6 +6,7 @@ pub mod corpus;
 pub mod flatten;
 pub mod http;
 pub mod peers;
+pub mod proxy;
 
 use std::fmt::Write as _;
 

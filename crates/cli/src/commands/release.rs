@@ -21,7 +21,7 @@ use crate::settings::{Settings, read};
 use crate::toolbox::{self, Builder};
 use crate::versions;
 
-/// Build, push, test, tag, verify and promote a version of the family.
+/// Build, push, test, tag, verify and promote a version of the family
 ///
 /// In this order: every image that the registries do not have is built or grafted and pushed by digest;
 /// the pushed digests are smoke-tested; immutable tags are written; everything is verified; only then do
@@ -131,10 +131,12 @@ pub(crate) fn run(arguments: &Arguments, settings: &Settings) -> Result {
     }
     match outcome {
         None => {
-            eprintln!(
-                "nothing to do: {} is released everywhere",
-                arguments.version
-            );
+            tell_finished(&Outcome::default(), arguments, settings);
+            let place = match summary.degraded.is_empty() {
+                true => "everywhere",
+                false => "on every registry that answers",
+            };
+            eprintln!("nothing to do: {} is released {place}", arguments.version);
             summary.degraded()
         }
         Some(outcome) => finish(&outcome, &summary, arguments, settings, &project),
@@ -184,6 +186,23 @@ impl Summary {
     }
 }
 
+/// The last event.
+fn tell_finished(outcome: &Outcome, arguments: &Arguments, settings: &Settings) {
+    if !settings.json {
+        return;
+    }
+    let failures: Vec<String> = outcome.failures.iter().map(ToString::to_string).collect();
+    let event = serde_json::json!({
+        "event": "finished",
+        "time": toolbox::now(),
+        "version": arguments.version,
+        "tagged": outcome.tagged.iter().map(ToString::to_string).collect::<Vec<_>>(),
+        "rolled": outcome.rolled.iter().map(ToString::to_string).collect::<Vec<_>>(),
+        "failures": failures,
+    });
+    super::print(&format!("{event}\n"));
+}
+
 fn finish(
     outcome: &Outcome,
     summary: &Summary,
@@ -191,17 +210,7 @@ fn finish(
     settings: &Settings,
     project: &Project,
 ) -> Result {
-    if settings.json {
-        let failures: Vec<String> = outcome.failures.iter().map(ToString::to_string).collect();
-        let event = serde_json::json!({
-            "event": "finished",
-            "version": arguments.version,
-            "tagged": outcome.tagged.iter().map(ToString::to_string).collect::<Vec<_>>(),
-            "rolled": outcome.rolled.iter().map(ToString::to_string).collect::<Vec<_>>(),
-            "failures": failures,
-        });
-        super::print(&format!("{event}\n"));
-    }
+    tell_finished(outcome, arguments, settings);
     let interrupted = outcome
         .failures
         .iter()

@@ -1,0 +1,181 @@
+//! Several registries, one of which is down at the start or dies on the way.
+
+use launchway_testkit::proxy::{Harm, Proxy, Rule};
+use serde_json::Value;
+
+use crate::lab::{Lab, Machine, Registry, built, of_kind, platform, text};
+
+/// Both registries hold the same release.
+#[track_caller]
+fn same(one: &Registry, other: &Registry) {
+    let published = |registry: &Registry| {
+        let mut tags = registry.tags();
+        // Records name their registry and the time.
+        tags.retain(|tag, _| !tag.starts_with("launchway-record"));
+        tags
+    };
+    assert_eq!(published(one), published(other));
+    for tag in ["v1.0.0", "v1.0.0-all", "latest-all", "base-latest"] {
+        other.image_for(tag, &platform());
+    }
+}
+
+/// The kinds of a plan's actions without repetitions.
+fn kinds(plan: &Value) -> Vec<String> {
+    let mut kinds: Vec<String> = plan["actions"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|action| text(&action["action"]))
+        .collect();
+    kinds.dedup();
+    kinds
+}
+
+#[test]
+fn a_registry_that_is_down_is_finished_later() {
+    let Some(lab) = Lab::new("a_registry_that_is_down_is_finished_later") else {
+        return;
+    };
+    let first = lab.registry("first");
+    let mut second = lab.empty_registry("second");
+    for (version, dead_is_first) in [("v1.0.0", false), ("v1.0.0", true)] {
+        if dead_is_first {
+            break;
+        }
+        let family = lab.family(&[&first.prefix(), &second.prefix()], &first.host);
+        let machine = lab.machine("a");
+        second.stop();
+        let done = machine.text(&family, &["release", version]);
+        done.expect(1).says("degraded").says(&second.prefix());
+        assert!(first.names().contains(&"latest-all".to_owned()));
+        first.image("v1.0.0-all");
+        // Still down: the other one has everything, which is said, and no success.
+        let done = machine.text(&family, &["release", version]);
+        done.expect(1)
+            .says("on every registry that answers")
+            .says("degraded");
+        let verified = machine.text(&family, &["verify", version]);
+        verified.expect(4);
+
+        second.start_again();
+        // From another machine, which has none of the layers.
+        let other = lab.machine("b");
+        let plan = other.plan(&family, &[version]);
+        assert_eq!(kinds(&plan), ["copy", "tag", "verify", "roll", "record"]);
+        let events = other.release(&family, &[version]);
+        assert!(built(&events).is_empty());
+        same(&first, &second);
+        machine
+            .text(&family, &["release", version])
+            .expect(0)
+            .says("nothing to do");
+        machine.text(&family, &["verify", version]).expect(0);
+    }
+}
+
+#[test]
+fn with_every_registry_down_nobody_can_tell() {
+    let Some(lab) = Lab::new("with_every_registry_down_nobody_can_tell") else {
+        return;
+    };
+    let mut registry = lab.registry("first");
+    let bases = lab.registry("bases");
+    let family = lab.family(&[&registry.prefix()], &bases.host);
+    registry.stop();
+    for command in ["plan", "release", "verify"] {
+        let done = lab.machine("a").text(&family, &[command, "v1.0.0"]);
+        done.expect(4);
+    }
+}
+
+/// A family on two registries, with a proxy before one of them.
+fn dying(
+    lab: &Lab,
+    rules: Vec<Rule>,
+    dying_is_first: bool,
+) -> (Registry, Registry, Proxy, crate::lab::Family, Machine) {
+    let good = lab.registry("good");
+    let dying = lab.empty_registry("dying");
+    let proxy = Proxy::start(&dying.host, rules);
+    let behind = format!("{}/fam", proxy.host());
+    let mut prefixes = [good.prefix(), behind];
+    if dying_is_first {
+        prefixes.reverse();
+    }
+    let family = lab.family(&[&prefixes[0], &prefixes[1]], &good.host);
+    let machine = lab.machine("a");
+    (good, dying, proxy, family, machine)
+}
+
+#[test]
+fn a_registry_that_dies_on_the_way_stops_only_itself() {
+    let Some(lab) = Lab::new("a_registry_that_dies_on_the_way_stops_only_itself") else {
+        return;
+    };
+    // From the moment of the first such request on it is dead.
+    for (at, (method, part, dying_is_first)) in [
+        ("POST", "/blobs/uploads/", false),
+        ("PUT", "/blobs/uploads/", true),
+        ("PUT", "/manifests/sha256", false),
+        ("PUT", "/manifests/tool-", true),
+        ("PUT", "/manifests/v1.0.0-two", false),
+        ("PUT", "/manifests/v1.0.0", true),
+        ("PUT", "/manifests/latest-two", false),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let lab_of_round = Lab::new("a_registry_that_dies_on_the_way_stops_only_itself").unwrap();
+        let _ = (&lab, at);
+        let rules = vec![Rule::new(method, part, Harm::Die).times(1)];
+        let (good, dead, proxy, family, machine) = dying(&lab_of_round, rules, dying_is_first);
+        let done = machine.json(&family, &["release", "v1.0.0"]);
+        done.expect(1);
+        let events = done.events();
+        let failed = of_kind(&events, "registry-failed");
+        assert_eq!(failed.len(), 1, "{method} {part}: {failed:?}");
+        assert_eq!(
+            text(&failed[0]["registry"]),
+            format!("{}/fam", proxy.host())
+        );
+        for tag in ["v1.0.0", "latest", "latest-all", "v1-two", "base-latest"] {
+            assert!(good.tags().contains_key(tag), "{tag} after {method} {part}");
+        }
+        let half = dead.tags();
+        if part != "/manifests/latest-two" {
+            let rolling = half
+                .keys()
+                .find(|tag| tag.starts_with("latest") || tag.ends_with("-latest"));
+            assert_eq!(rolling, None, "after {method} {part}");
+        }
+        proxy.set_rules(Vec::new());
+        let events = machine.release(&family, &["v1.0.0"]);
+        assert!(
+            built(&events).is_empty(),
+            "{method} {part}: {:?}",
+            built(&events)
+        );
+        same(&good, &dead);
+        machine.text(&family, &["verify", "v1.0.0"]).expect(0);
+    }
+}
+
+#[test]
+fn a_registry_that_dies_while_it_is_tested_from_leaves_the_other() {
+    let Some(lab) = Lab::new("a_registry_that_dies_while_it_is_tested_from_leaves_the_other")
+    else {
+        return;
+    };
+    // The first registry is the one that tests ask; it dies with the first question about a digest
+    // after everything is pushed.
+    let rules = vec![Rule::new("GET", "/manifests/sha256", Harm::Die).times(1)];
+    let (good, dead, proxy, family, machine) = dying(&lab, rules, true);
+    let done = machine.text(&family, &["release", "v1.0.0"]);
+    done.expect(1);
+    assert!(good.tags().contains_key("latest-all"), "{}", done.stderr);
+    assert!(!dead.tags().contains_key("latest-all"));
+    proxy.set_rules(Vec::new());
+    machine.release(&family, &["v1.0.0"]);
+    same(&good, &dead);
+}
