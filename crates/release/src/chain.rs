@@ -202,6 +202,10 @@ async fn publish(shop: &Arc<Shop>, feature: &Node, tag: &Tag, hash: &InputHash, 
     ]);
     let manifest = annotated(&made.manifest, annotations);
     for reference in references(shop, feature, tag) {
+        // Whatever stands there already stays: a chain that is made anew every time is only slow.
+        if shop.puller.client().probe(&reference).await != Probe::Absent {
+            continue;
+        }
         let put = async {
             push_image(&shop.puller, made, &reference.repository).await?;
             let target = ManifestTarget::Tag(tag.clone());

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use futures_util::future::try_join_all;
-use launchway_engine::{EngineError, Image, Images};
+use launchway_engine::{Cancellation, EngineError, Image, Images};
 use launchway_model::{Digest, Platform, Reference, Repository};
 use launchway_oci::spec::{Descriptor, ImageConfig, Index, Manifest, media};
 use launchway_oci::{Layer, Store};
@@ -267,5 +267,21 @@ pub(crate) async fn blocking<T: Send + 'static>(
     match tokio::task::spawn_blocking(work).await {
         Ok(result) => result,
         Err(panic) => std::panic::resume_unwind(panic.into_panic()),
+    }
+}
+
+/// Work that is given up as soon as somebody cancels. What blocking threads do by then, they end.
+pub async fn until_cancelled<T>(
+    cancellation: &Cancellation,
+    work: impl Future<Output = Result<T, ReleaseError>>,
+) -> Result<T, ReleaseError> {
+    let cancelled = async {
+        while !cancellation.is_cancelled() {
+            tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+        }
+    };
+    tokio::select! {
+        result = work => result,
+        () = cancelled => Err(ReleaseError::Cancelled),
     }
 }

@@ -27,7 +27,7 @@ mod work;
 
 pub use error::ReleaseError;
 pub use event::Event;
-pub use images::{PinnedImages, Puller};
+pub use images::{PinnedImages, Puller, until_cancelled};
 pub use lock::{LockError, ReleaseLock};
 pub use merge::Disagreement;
 pub use prepare::{Asked, Hashed, Versions};

@@ -5,7 +5,9 @@ use clap_complete::Shell;
 
 use super::{Launchway, Result};
 
-/// Print completions for a shell. For bash: launchway completions bash > /etc/bash_completion.d/launchway
+/// Print completions for a shell
+///
+/// For bash: launchway completions bash > /etc/bash_completion.d/launchway
 #[derive(Args)]
 pub(crate) struct Arguments {
     /// The shell

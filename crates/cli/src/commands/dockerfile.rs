@@ -17,7 +17,7 @@ use crate::family::{NetworkArguments, parse_platform, warn};
 use crate::settings::{Settings, read};
 use crate::toolbox::{self, Builder};
 
-/// Build one plain Dockerfile, outside of any family.
+/// Build one plain Dockerfile, outside of any family
 #[derive(Args)]
 pub(crate) struct Arguments {
     #[command(subcommand)]
@@ -140,13 +140,16 @@ pub(crate) fn run(arguments: &Arguments, settings: &Settings) -> Result {
         write(output, &image, &references, &builder)?;
     }
     if settings.json {
-        super::print_json(&serde_json::json!({
+        let event = serde_json::json!({
+            "event": "built",
+            "time": toolbox::now(),
             "digest": image.digest().to_string(),
-            "mediaType": image.descriptor.media_type,
+            "media-type": image.descriptor.media_type,
             "size": image.descriptor.size,
             "tags": references.iter().map(ToString::to_string).collect::<Vec<_>>(),
             "pushed": arguments.push,
-        }));
+        });
+        super::print(&format!("{event}\n"));
     } else {
         super::print(&format!("{}\n", image.digest()));
     }

@@ -8,7 +8,7 @@ use super::Result;
 use crate::failure::{Exit, Failure};
 use crate::settings::Settings;
 
-/// Say what this machine can build, and what is missing.
+/// Say what this machine can build, and what is missing
 #[derive(Args)]
 pub(crate) struct Arguments {}
 

@@ -10,7 +10,7 @@ use super::Result;
 use crate::failure::Failure;
 use crate::settings::Settings;
 
-/// Write a first launchway.toml from the Dockerfiles here.
+/// Write a first launchway.toml from the Dockerfiles here
 ///
 /// The file is commented and meant to be edited. An existing file is never overwritten.
 #[derive(Args)]

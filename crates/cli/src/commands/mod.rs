@@ -88,25 +88,15 @@ pub(crate) enum Progress {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Write a first launchway.toml from the Dockerfiles here
     Init(init::Arguments),
-    /// Show what a release would do, and why
     Plan(plan::Arguments),
-    /// Print the content tag of an image, variant or feature
     Tag(tag::Arguments),
-    /// Build, push, test, tag, verify and promote a version of the family
     Release(release::Arguments),
-    /// Check that a release is on every registry as it should be
     Verify(verify::Arguments),
-    /// Build one plain Dockerfile
     Dockerfile(dockerfile::Arguments),
-    /// Serve images from a folder
     Registry(registry::Arguments),
-    /// Say what this machine can build, and what is missing
     Doctor(doctor::Arguments),
-    /// Print the JSON Schema of launchway.toml
     Schema(schema::Arguments),
-    /// Print completions for a shell
     Completions(completions::Arguments),
 }
 

@@ -2,7 +2,7 @@
 
 use clap::Args;
 use launchway_engine::Cancellation;
-use launchway_release::prepare;
+use launchway_release::{prepare, until_cancelled};
 
 use super::Result;
 use crate::failure::Failure;
@@ -10,9 +10,9 @@ use crate::family::FamilyArguments;
 use crate::settings::Settings;
 use crate::{show_plan, toolbox, versions};
 
-/// Show what a release would do, and why. Nothing is built or written.
+/// Show what a release would do, and why
 ///
-/// Without a version, the plan is about the images alone; with one, also about release tags and rolling
+/// Nothing is built or written. Without a version, the plan is about the images alone; with one, also about release tags and rolling
 /// tags. Registries are asked what they hold; an answer that cannot be had is never taken for "absent".
 #[derive(Args)]
 pub(crate) struct Arguments {
@@ -43,11 +43,13 @@ pub(crate) fn run(arguments: &Arguments, settings: &Settings) -> Result {
         None,
     )?;
     let versions = versions::Observed::new(settings);
-    let plan = toolbox::block_on(&Cancellation::default(), async {
+    let cancellation = Cancellation::default();
+    let work = async {
         let hashed = prepare::hash(&project, &client, &versions, &asked).await?;
         prepare::plan(&client, hashed, &asked.registries).await
-    })?
-    .map_err(|error| Failure::release(&error, &project.sources))?;
+    };
+    let plan = toolbox::block_on(&cancellation, until_cancelled(&cancellation, work))?
+        .map_err(|error| Failure::release(&error, &project.sources))?;
     if settings.json {
         super::print_json(&show_plan::json(&plan));
     } else {

@@ -13,7 +13,7 @@ use crate::failure::Failure;
 use crate::settings::Settings;
 use crate::toolbox;
 
-/// Serve images from a folder, as an OCI registry.
+/// Serve images from a folder, as an OCI registry
 #[derive(Args)]
 pub(crate) struct Arguments {
     #[command(subcommand)]

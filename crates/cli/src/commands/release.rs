@@ -11,7 +11,7 @@ use launchway_observe::git_facts;
 use launchway_plan::NodeState;
 use launchway_release::{
     BuildSettings, LockError, Outcome, Project, Puller, ReleaseLock, RunFacts, Workshop, codes,
-    execute, prepare,
+    execute, prepare, until_cancelled,
 };
 
 use super::Result;
@@ -91,8 +91,11 @@ pub(crate) fn run(arguments: &Arguments, settings: &Settings) -> Result {
     let versions = versions::Observed::new(settings);
     let cancellation = Cancellation::default();
     let work = async {
-        let hashed = prepare::hash(&project, &client, &versions, &asked).await?;
-        let plan = prepare::plan(&client, hashed, &asked.registries).await?;
+        let planning = async {
+            let hashed = prepare::hash(&project, &client, &versions, &asked).await?;
+            prepare::plan(&client, hashed, &asked.registries).await
+        };
+        let plan = until_cancelled(&cancellation, planning).await?;
         let summary = Summary::of(&plan);
         if plan.is_empty() {
             return Ok((summary, None));

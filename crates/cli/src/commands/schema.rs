@@ -5,6 +5,7 @@ use launchway_manifest::json_schema;
 
 use super::Result;
 
+/// Print the JSON Schema of launchway.toml
 #[derive(Args)]
 pub(crate) struct Arguments {}
 

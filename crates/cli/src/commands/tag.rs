@@ -2,7 +2,7 @@
 
 use clap::Args;
 use launchway_engine::Cancellation;
-use launchway_release::prepare;
+use launchway_release::{prepare, until_cancelled};
 
 use super::Result;
 use crate::failure::Failure;
@@ -10,7 +10,7 @@ use crate::family::FamilyArguments;
 use crate::settings::Settings;
 use crate::{toolbox, versions};
 
-/// Print the content tag of an image, variant or feature.
+/// Print the content tag of an image, variant or feature
 ///
 /// It is computed by the same code that builds and publishes, so it is the same on a laptop and in CI.
 #[derive(Args)]
@@ -31,11 +31,10 @@ pub(crate) fn run(arguments: &Arguments, settings: &Settings) -> Result {
         None,
     )?;
     let versions = versions::Observed::new(settings);
-    let hashed = toolbox::block_on(
-        &Cancellation::default(),
-        prepare::hash(&project, &client, &versions, &asked),
-    )?
-    .map_err(|error| Failure::release(&error, &project.sources))?;
+    let cancellation = Cancellation::default();
+    let work = prepare::hash(&project, &client, &versions, &asked);
+    let hashed = toolbox::block_on(&cancellation, until_cancelled(&cancellation, work))?
+        .map_err(|error| Failure::release(&error, &project.sources))?;
     let Some(node) = hashed.graph.find(&arguments.image) else {
         let known: Vec<&str> = hashed
             .graph

@@ -2,7 +2,7 @@
 
 use clap::Args;
 use launchway_engine::Cancellation;
-use launchway_release::{prepare, verify};
+use launchway_release::{prepare, until_cancelled, verify};
 use serde_json::json;
 
 use super::Result;
@@ -11,7 +11,7 @@ use crate::family::FamilyArguments;
 use crate::settings::Settings;
 use crate::toolbox;
 
-/// Check that a release is on every registry as it should be.
+/// Check that a release is on every registry as it should be
 ///
 /// Every tag exists, tags that belong together have one digest, rolling tags stand at this release, and no
 /// platform is missing. Exit code 3 when something differs, 4 when a registry gives no answer.
@@ -38,17 +38,22 @@ pub(crate) fn run(arguments: &Arguments, settings: &Settings) -> Result {
     )?;
     let release = prepare::release_of(&project.family, &arguments.version)
         .map_err(|problem| Failure::diagnosed(vec![*problem], project.sources.clone()))?;
-    let found = toolbox::block_on(
-        &Cancellation::default(),
-        verify::verify(
+    let cancellation = Cancellation::default();
+    let work = async {
+        let platforms = platforms.as_deref();
+        let rolling = !arguments.no_rolling;
+        let found = verify::verify(
             &client,
             &project.family,
             &registries,
             &release,
-            platforms.as_deref(),
-            !arguments.no_rolling,
-        ),
-    )?;
+            platforms,
+            rolling,
+        );
+        Ok(found.await)
+    };
+    let found = toolbox::block_on(&cancellation, until_cancelled(&cancellation, work))?
+        .map_err(|error| Failure::release(&error, &project.sources))?;
     let mut worst = None;
     let mut rows = Vec::new();
     let width = found
