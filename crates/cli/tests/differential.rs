@@ -119,9 +119,9 @@ fn check(
         .map_err(|error| format!("starting launchway: {error}"))?;
     let said = String::from_utf8_lossy(&output.stderr);
     if refused {
-        // What is refused is refused with a code, and nothing is left behind.
+        // What is refused is refused in words, and nothing is left behind.
         return match output.status.code() {
-            Some(1 | 2) if said.contains("error[LW") && !ours.exists() => Ok(()),
+            Some(1 | 2) if said.contains("error") && !ours.exists() => Ok(()),
             _ => Err(format!("launchway: {}, and said\n{said}", output.status)),
         };
     }

@@ -17,7 +17,7 @@ pub const EXCLUDED: Code = Code("LW0322");
 pub const LINK_LEAVES: Code = Code("LW0323");
 /// A symlink leads to nothing, or in a circle. Correct or remove it.
 pub const LINK_BROKEN: Code = Code("LW0324");
-/// A wildcard pattern is malformed. A `[` needs its `]`, and a backslash a character after it.
+/// A wildcard pattern, or a line of an ignore file, is malformed. A `[` needs its `]`, and a backslash a character after it.
 pub const BAD_PATTERN: Code = Code("LW0325");
 /// A file changed while it was being read. Run again when nothing writes to the context.
 pub const CHANGED: Code = Code("LW0326");
@@ -33,7 +33,7 @@ impl ContextError {
             Self::Excluded { .. } => EXCLUDED,
             Self::LinkLeaves { .. } => LINK_LEAVES,
             Self::LinkDangles { .. } | Self::LinkLoop { .. } => LINK_BROKEN,
-            Self::Pattern { .. } => BAD_PATTERN,
+            Self::Pattern { .. } | Self::IgnoreLine { .. } => BAD_PATTERN,
             Self::Changed { .. } => CHANGED,
             Self::NotAFile { .. } => NOT_A_FILE,
         }

@@ -38,7 +38,13 @@ pub fn read_ignore_rules(context: &Path, dockerfile: &Path) -> Result<IgnoreRule
     own.push(".dockerignore");
     for path in [PathBuf::from(own), context.join(".dockerignore")] {
         match std::fs::read(&path) {
-            Ok(bytes) => return Ok(IgnoreRules::parse(&String::from_utf8_lossy(&bytes))),
+            Ok(bytes) => {
+                let rules = IgnoreRules::parse(&String::from_utf8_lossy(&bytes));
+                return match rules.problems().first().cloned() {
+                    Some((line, text)) => Err(ContextError::IgnoreLine { path, line, text }),
+                    None => Ok(rules),
+                };
+            }
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
             Err(source) => return Err(ContextError::Read { path, source }),
         }

@@ -40,6 +40,13 @@ pub enum ContextError {
         #[source]
         source: PatternError,
     },
+    /// Docker refuses to build with such a line.
+    #[error("line {line} of {} is no pattern: {text:?}", path.display())]
+    IgnoreLine {
+        path: PathBuf,
+        line: usize,
+        text: String,
+    },
     #[error("{} changed while it was read", path.display())]
     Changed { path: PathBuf },
     #[error("{} is neither a file nor a directory", path.display())]

@@ -56,7 +56,7 @@ pub(crate) fn select_in(
     excludes: &[String],
     edge: Edge,
 ) -> Result<Vec<Selected>, ContextError> {
-    let excludes = Arc::new(IgnoreRules::parse(&excludes.join("\n")));
+    let excludes = Arc::new(IgnoreRules::from_patterns(excludes));
     let names = cleaned(pattern);
     let plain = names.iter().take_while(|name| !has_wildcard(name)).count();
     let (prefix, wild) = names.split_at(plain);

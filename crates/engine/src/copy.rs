@@ -84,6 +84,8 @@ pub(crate) struct LayerBuilder {
     view: Over,
     /// (device, inode) of a source file with several names → where its first name was copied.
     links: HashMap<(u64, u64), PathBuf>,
+    /// Targets of the excluded directories that are being walked, and whether they were made.
+    waiting: Vec<(PathBuf, bool)>,
 }
 
 impl LayerBuilder {
@@ -93,6 +95,7 @@ impl LayerBuilder {
             upper: upper.to_owned(),
             view: Over::new(upper, below.clone()),
             links: HashMap::new(),
+            waiting: Vec::new(),
         }
     }
 
@@ -118,6 +121,7 @@ impl LayerBuilder {
         options: &CopyOptions,
     ) -> Result<()> {
         self.links.clear();
+        self.waiting.clear();
         let source_entry = self.source_entry(tree, source)?;
         let parent_mode = options.parent_mode();
         let owner = match options.owner {
@@ -269,42 +273,26 @@ impl LayerBuilder {
             Ownership::Set(uid, gid) => (uid, gid),
         };
         if entry.kind == EntryKind::Dir {
-            let below_matters = options
-                .excludes
-                .as_ref()
-                .is_some_and(|rules| rules.may_reinclude_below(&relative.to_string_lossy()));
-            if excluded && !below_matters {
-                return Ok(());
-            }
-            let mut fresh = false;
-            if !excluded {
-                fresh = self.enter_directory(target)?;
-            }
-            for name in tree.children(source).map_err(failed("list", source))? {
-                let child = source.join(&name);
-                let child_entry = self.source_entry(tree, &child)?;
-                let child_target = target.join(&name);
-                if excluded {
-                    // Only what is taken in again below needs the directory.
-                    let again = options.excludes.as_ref().is_some_and(|rules| {
-                        !rules.is_excluded(&relative.join(&name).to_string_lossy())
-                    });
-                    if again && child_entry.kind != EntryKind::Dir {
-                        self.enter_directory(target)?;
-                    }
+            let made = if excluded {
+                let below_matters = options
+                    .excludes
+                    .as_ref()
+                    .is_some_and(|rules| rules.may_reinclude_below(&relative.to_string_lossy()));
+                if !below_matters {
+                    return Ok(());
                 }
-                self.copy_entry(
-                    tree,
-                    &child,
-                    &relative.join(&name),
-                    &child_target,
-                    &child_entry,
-                    true,
-                    options,
-                )?;
-            }
-            // The outermost directory keeps what it was when it existed before.
-            if !excluded && (fresh || nested) {
+                // It comes to be when something below it is taken in again.
+                self.waiting.push((target.to_owned(), false));
+                self.copy_children(tree, source, relative, target, options)?;
+                self.waiting.pop().is_some_and(|(_, made)| made)
+            } else {
+                self.make_waiting()?;
+                let fresh = self.enter_directory(target)?;
+                self.copy_children(tree, source, relative, target, options)?;
+                // The outermost directory keeps what it was when it existed before.
+                fresh || nested
+            };
+            if made {
                 self.finish(tree, source, target, entry, (uid, gid), options)?;
             }
             return Ok(());
@@ -312,6 +300,7 @@ impl LayerBuilder {
         if excluded {
             return Ok(());
         }
+        self.make_waiting()?;
         self.clear_for_file(target)?;
         let real = self.upper.join(target);
         match entry.kind {
@@ -349,6 +338,35 @@ impl LayerBuilder {
             EntryKind::Dir => unreachable!("directories were handled above"),
         }
         self.finish(tree, source, target, entry, (uid, gid), options)
+    }
+
+    fn copy_children(
+        &mut self,
+        tree: &dyn Tree,
+        source: &Path,
+        relative: &Path,
+        target: &Path,
+        options: &CopyOptions,
+    ) -> Result<()> {
+        for name in tree.children(source).map_err(failed("list", source))? {
+            let child = source.join(&name);
+            let entry = self.source_entry(tree, &child)?;
+            let relative = relative.join(&name);
+            let target = target.join(&name);
+            self.copy_entry(tree, &child, &relative, &target, &entry, true, options)?;
+        }
+        Ok(())
+    }
+
+    /// Makes the excluded directories on the way to something that is taken in again.
+    fn make_waiting(&mut self) -> Result<()> {
+        for at in 0..self.waiting.len() {
+            if !self.waiting[at].1 {
+                self.enter_directory(&self.waiting[at].0)?;
+                self.waiting[at].1 = true;
+            }
+        }
+        Ok(())
     }
 
     /// Makes the target of a directory, or finds that it is one. Tells whether it is new.
@@ -462,3 +480,7 @@ fn set_mtime(path: &Path, mtime: i64) -> io::Result<()> {
         AtFlags::SYMLINK_NOFOLLOW,
     )?)
 }
+
+#[cfg(test)]
+#[path = "copy_tests.rs"]
+mod tests;
