@@ -50,3 +50,45 @@ pub(crate) fn step_key(kind: &str, below: &[Layer]) -> ContentHasher {
     hasher.list("below", &below);
     hasher
 }
+
+#[cfg(test)]
+mod tests {
+    use launchway_oci::{CommitOptions, Flavour, Stack};
+
+    use super::*;
+
+    #[test]
+    fn another_process_finds_what_was_put_and_nothing_whose_layer_is_gone() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Store::open(&folder.path().join("store"), Flavour::User).unwrap();
+        let working = store.new_layer().unwrap();
+        fs::write(working.upper().join("file"), "x").unwrap();
+        let options = CommitOptions::default();
+        let layer = store
+            .commit_layer(working, &Stack::default(), &options)
+            .unwrap();
+        let key = step_key("test", &[]).finish();
+
+        let cache = StepCache::open(folder.path()).unwrap();
+        assert!(cache.get(&key, &store).is_none());
+        cache.put(&key, &layer).unwrap();
+        // As another process would: from the disk alone.
+        let again = StepCache::open(folder.path()).unwrap();
+        assert_eq!(again.get(&key, &store).unwrap().diff_id, layer.diff_id);
+        let names = fs::read_dir(folder.path().join("steps")).unwrap().count();
+        assert_eq!(names, 1, "nothing temporary stays");
+
+        fs::write(folder.path().join("steps").join(key.to_string()), "damaged").unwrap();
+        assert!(again.get(&key, &store).is_none());
+        cache.put(&key, &layer).unwrap();
+        let empty = Store::open(&folder.path().join("other"), Flavour::User).unwrap();
+        assert!(again.get(&key, &empty).is_none(), "its layer is not here");
+    }
+
+    #[test]
+    fn keys_tell_kinds_and_layers_apart() {
+        let key = |kind| step_key(kind, &[]).finish().to_string();
+        assert_eq!(key("run"), key("run"));
+        assert_ne!(key("run"), key("copy"));
+    }
+}

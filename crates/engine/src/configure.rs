@@ -211,3 +211,7 @@ fn healthcheck(check: &Healthcheck) -> spec::Healthcheck {
 fn wrong(word: &Spanned<String>, why: &str) -> Diagnostic {
     Diagnostic::error(codes::BAD_WORD, format!("cannot use `{}`", word.value)).at(word.span, why)
 }
+
+#[cfg(test)]
+#[path = "configure_tests.rs"]
+mod tests;

@@ -465,3 +465,53 @@ impl Drop for SecretDirectory {
         let _ = fs::remove_dir_all(&self.path);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::MetadataExt as _;
+
+    use super::*;
+
+    #[test]
+    fn slots_of_cache_mounts() {
+        let folder = tempfile::tempdir().unwrap();
+        let take = |sharing| take_slot(folder.path(), sharing).unwrap();
+        let (first, held) = take(CacheSharing::Private);
+        let (second, also_held) = take(CacheSharing::Private);
+        assert_eq!((first.as_str(), second.as_str()), ("0", "1"));
+        drop(held);
+        // What is free again is used again, so that caches stay warm.
+        assert_eq!(take(CacheSharing::Private).0, "0");
+        drop(also_held);
+        let (shared, lock) = take(CacheSharing::Shared);
+        assert_eq!(shared, "0");
+        assert!(lock.is_none());
+    }
+
+    #[test]
+    fn a_locked_cache_is_waited_for() {
+        let folder = tempfile::tempdir().unwrap();
+        let root = folder.path().to_owned();
+        let held = take_slot(&root, CacheSharing::Locked).unwrap();
+        let waiting = std::thread::spawn(move || take_slot(&root, CacheSharing::Locked).unwrap().0);
+        assert!(!waiting.is_finished());
+        drop(held);
+        assert_eq!(waiting.join().unwrap(), "0");
+    }
+
+    #[test]
+    fn secrets_stand_where_nobody_else_can_enter_and_go() {
+        let mut directory = SecretDirectory::create().unwrap();
+        let own = fs::metadata(&directory.path).unwrap();
+        assert_eq!(own.mode() & 0o777, 0o700);
+        let owner = (own.uid(), own.gid());
+        let first = directory.file("secret", b"one", 0o400, owner).unwrap();
+        let second = directory.file("secret", b"two", 0o440, owner).unwrap();
+        assert_eq!(fs::read(&first).unwrap(), b"one");
+        assert_eq!(fs::metadata(&first).unwrap().mode() & 0o777, 0o400);
+        assert_eq!(fs::metadata(&second).unwrap().mode() & 0o777, 0o440);
+        let path = directory.path.clone();
+        drop(directory);
+        assert!(!path.exists());
+    }
+}

@@ -419,3 +419,30 @@ fn one_line(text: &str) -> String {
         .collect::<Vec<_>>()
         .join(" ")
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn triggers_are_read_and_refused_at_the_from_line() {
+        let mut sources = SourceMap::new();
+        let source = sources.add("Dockerfile", "FROM x");
+        let from = Span::new(source, 0..6);
+        let read = parse_trigger("RUN make", from).unwrap();
+        assert_eq!(read.span, from);
+        assert!(matches!(read.kind, InstructionKind::Run(_)));
+        for text in ["NONSENSE x", "", "COPY"] {
+            let error = parse_trigger(text, from).unwrap_err();
+            let EngineError::Diagnosed(diagnostic) = error else {
+                panic!("{error:?}");
+            };
+            assert_eq!(diagnostic.code, codes::BAD_TRIGGER, "{text}");
+        }
+    }
+
+    #[test]
+    fn steps_are_told_on_one_line() {
+        assert_eq!(one_line("RUN <<EOF\n  a\n\nb\nEOF"), "RUN <<EOF a b EOF");
+    }
+}

@@ -180,7 +180,8 @@ impl Build<'_> {
         };
         let exit = run_spec(self.engine, &spec, self.cancellation, &sink);
         drop(mounts);
-        let exit = exit.map_err(|error| cannot_start(error, state.platform(), span))?;
+        let exit =
+            exit.map_err(|error| cannot_start(error, &invocation, state.platform(), span))?;
         self.cancellation.check()?;
         let tail = tail
             .into_inner()
@@ -383,12 +384,22 @@ fn check_platform(platform: &Platform, span: Span) -> Result<(), EngineError> {
     }
 }
 
-fn cannot_start(error: SandboxError, platform: &Platform, span: Span) -> EngineError {
+fn cannot_start(
+    error: SandboxError,
+    invocation: &RunInvocation,
+    platform: &Platform,
+    span: Span,
+) -> EngineError {
     match error {
         SandboxError::Exec(why) => {
             let help = match &why.cause {
                 ExecFailure::Format(_) => {
                     "install qemu-user-static and binfmt-support to run programs of another architecture"
+                }
+                ExecFailure::NotFound | ExecFailure::NotInPath
+                    if matches!(invocation, RunInvocation::Exec(_)) =>
+                {
+                    "check the path, that an earlier step puts the program there, and that its interpreter is in the image"
                 }
                 ExecFailure::NotFound | ExecFailure::NotInPath => {
                     "a shell-form RUN needs /bin/sh in the image; COPY a program in first, or use the exec form"
@@ -460,5 +471,104 @@ impl Tail {
             .filter(|line| !line.trim().is_empty())
             .collect();
         lines[lines.len().saturating_sub(Self::LINES)..].join("\n")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use launchway_diagnostics::SourceMap;
+
+    use super::*;
+
+    fn span() -> Span {
+        let mut sources = SourceMap::new();
+        let source = sources.add("Dockerfile", "RUN x");
+        Span::new(source, 0..5)
+    }
+
+    #[test]
+    fn ends_of_steps() {
+        let limit = Some(Duration::from_secs(90));
+        for (exit, code, message, label) in [
+            (
+                Exit::Code(7),
+                codes::STEP_FAILED,
+                "a RUN step failed",
+                "exit code 7",
+            ),
+            (
+                Exit::Signal(9),
+                codes::STEP_FAILED,
+                "a RUN step was killed",
+                "signal 9",
+            ),
+            (
+                Exit::TimedOut,
+                codes::STEP_TIMED_OUT,
+                "a RUN step took longer than 90 s",
+                "stopped",
+            ),
+        ] {
+            let error = failed_step(&exit, &Tail::default(), limit, span());
+            let EngineError::Diagnosed(diagnostic) = error else {
+                panic!("{error:?}");
+            };
+            assert_eq!(diagnostic.code, code);
+            assert_eq!(diagnostic.message, message);
+            assert!(format!("{diagnostic:?}").contains(label), "{diagnostic:?}");
+        }
+    }
+
+    #[test]
+    fn the_tail_keeps_the_last_lines() {
+        let mut tail = Tail::default();
+        for number in 0..10_000 {
+            tail.push(format!("line {number}\n\n").as_bytes());
+        }
+        let text = tail.text();
+        let lines: Vec<&str> = text.lines().collect();
+        assert_eq!(lines.len(), Tail::LINES);
+        assert_eq!(lines.first(), Some(&"line 9988"));
+        assert_eq!(lines.last(), Some(&"line 9999"));
+        let mut broken = Tail::default();
+        broken.push(b"\xff\xfe end");
+        assert!(broken.text().ends_with("end"));
+    }
+
+    #[test]
+    fn a_home_is_given_unless_it_is_set() {
+        let identity = |uid, home: Option<&str>| Identity {
+            uid,
+            gid: 0,
+            groups: vec![0],
+            home: home.map(str::to_owned),
+        };
+        let set = BTreeMap::from([("HOME".to_owned(), "/set".to_owned())]);
+        for (variables, identity, want) in [
+            (BTreeMap::new(), identity(0, None), "/root"),
+            (BTreeMap::new(), identity(9, None), "/"),
+            (
+                BTreeMap::new(),
+                identity(9, Some("/home/nine")),
+                "/home/nine",
+            ),
+            (set, identity(9, Some("/home/nine")), "/set"),
+        ] {
+            let environment = environment(variables, &identity);
+            assert_eq!(environment, [("HOME".into(), want.into())]);
+        }
+    }
+
+    #[test]
+    fn trust_never_replaces_what_is_set() {
+        let folder = tempfile::tempdir().unwrap();
+        let bundle = folder.path().join("bundle.pem");
+        std::fs::write(&bundle, "PEM").unwrap();
+        let ca = HostCa::prepare(&bundle, folder.path()).unwrap();
+        let set = BTreeMap::from([("SSL_CERT_FILE".to_owned(), "/own".to_owned())]);
+        let given = ca.variables(&set);
+        assert!(given.iter().all(|(name, _)| name != "SSL_CERT_FILE"));
+        assert!(given.contains(&("CURL_CA_BUNDLE".to_owned(), CA_TARGET.to_owned())));
+        assert!(given.contains(&("APT_CONFIG".to_owned(), APT_CONF_TARGET.to_owned())));
     }
 }
