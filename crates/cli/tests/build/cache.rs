@@ -1,0 +1,65 @@
+//! Steps are remembered across processes, and only what decides their result makes them run again.
+
+use std::fs;
+use std::time::{Duration, SystemTime};
+
+use crate::lab::{BUSYBOX, Lab};
+
+/// A secret of either value gives the same key, so the value must not reach the image.
+const STEPS: &str = "ARG WORD=one\nCOPY f /f\nRUN --mount=type=secret,id=token cat /run/secrets/token > /dev/null; echo $WORD > /word\n";
+
+#[test]
+fn only_what_decides_a_step_runs_it_again() {
+    const NAME: &str = "only_what_decides_a_step_runs_it_again";
+    let steps = STEPS.replace("cat ", "busybox cat ");
+    let Some(lab) = Lab::with_busybox(NAME, &format!("{BUSYBOX}{steps}")) else {
+        return;
+    };
+    lab.write("f", "content");
+    fs::write(lab.path("token-1"), "first").expect("writing a secret");
+    fs::write(lab.path("token-2"), "second").expect("writing a secret");
+    let secret = |number: u32| {
+        let file = lab.path(&format!("token-{number}"));
+        format!("id=token,src={}", file.display())
+    };
+    let (first, second) = (secret(1), secret(2));
+    // How many of the three steps are taken from the cache.
+    let cached = |flags: &[&str]| {
+        let outcome = lab.build(flags);
+        assert_eq!(outcome.code, Some(0), "{}", outcome.stderr);
+        outcome
+            .stderr
+            .lines()
+            .filter(|line| line.ends_with("cached") || line.contains(" CACHED"))
+            .count()
+    };
+
+    assert_eq!(cached(&["--secret", &first]), 0, "nothing is known yet");
+    assert_eq!(cached(&["--secret", &first]), 3, "the same again");
+    assert_eq!(cached(&["--secret", &second]), 3, "another secret");
+    let proxy = ["--secret", &first, "--build-arg", "HTTP_PROXY=http://p:1"];
+    assert_eq!(cached(&proxy), 3, "a proxy");
+    let later = SystemTime::now() + Duration::from_secs(3600);
+    let file = fs::File::options()
+        .append(true)
+        .open(lab.context().join("f"))
+        .expect("opening a file");
+    file.set_modified(later).expect("setting a time");
+    assert_eq!(cached(&["--secret", &first]), 3, "another time of a file");
+    assert_eq!(
+        cached(&["--secret", &first, "--no-cache"]),
+        0,
+        "asked not to"
+    );
+    let argument = ["--secret", &first, "--build-arg", "WORD=two"];
+    assert_eq!(cached(&argument), 2, "another argument runs what sees it");
+    lab.write("f", "changed");
+    assert_eq!(
+        cached(&["--secret", &first]),
+        1,
+        "another content of a file"
+    );
+    let mode = std::os::unix::fs::PermissionsExt::from_mode(0o600);
+    fs::set_permissions(lab.context().join("f"), mode).expect("setting a mode");
+    assert_eq!(cached(&["--secret", &first]), 1, "another mode of a file");
+}

@@ -1,0 +1,10 @@
+//! Building plain Dockerfiles with the program itself: what users see, and what is left behind.
+
+mod cache;
+mod errors;
+mod foreign;
+mod host_ca;
+mod interrupt;
+mod lab;
+mod reproducible;
+mod rootless;

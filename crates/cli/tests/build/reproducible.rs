@@ -1,0 +1,41 @@
+//! The same inputs give the same bytes.
+
+use std::fs;
+use std::process::Command;
+
+use crate::lab::{BUSYBOX, Lab};
+
+const STEPS: &str = "COPY dir /dir\nWORKDIR /made\nRUN echo x > file; busybox ln file link; busybox mkdir sub\nRUN --network=none busybox rm /dir/b\n";
+
+#[test]
+fn the_same_inputs_give_the_same_digest() {
+    const NAME: &str = "the_same_inputs_give_the_same_digest";
+    let dockerfile = format!("{BUSYBOX}{STEPS}");
+    let Some(one) = Lab::with_busybox(NAME, &dockerfile) else {
+        return;
+    };
+    for name in ["dir/a", "dir/b", "dir/sub/c"] {
+        one.write(name, name);
+    }
+    let another = Lab::new(&dockerfile);
+    // A copy with other times, whose entries were also made in another order.
+    for name in ["dir/sub/c", "dir/b", "dir/a"] {
+        another.write(name, name);
+    }
+    fs::copy(
+        one.context().join("busybox"),
+        another.context().join("busybox"),
+    )
+    .expect("copying busybox");
+    let flags = ["--no-cache", "--build-arg", "SOURCE_DATE_EPOCH=1000000000"];
+    let first = one.digest(&flags);
+    assert!(first.starts_with("sha256:"), "{first}");
+    assert_eq!(one.digest(&flags), first, "built again");
+    let _ = Command::new("touch")
+        .args(["-d", "2031-01-01", "dir/a", "dir/sub", "busybox"])
+        .current_dir(another.context())
+        .status();
+    assert_eq!(another.digest(&flags), first, "built from another copy");
+    let later = ["--no-cache", "--build-arg", "SOURCE_DATE_EPOCH=1000000001"];
+    assert_ne!(one.digest(&later), first, "another time");
+}
