@@ -39,7 +39,7 @@ impl Launchway {
 
     pub(crate) fn command(&self) -> Command {
         let mut command = Command::new(&self.program);
-        command.env("LAUNCHWAY_STATE_DIR", &self.state);
+        command.arg("--state-dir").arg(&self.state);
         command
     }
 }

@@ -1,13 +1,17 @@
 //! `cargo xtask test`: sets up what the tests need, runs all of them, and counts.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use anyhow::{Result, bail};
+use anyhow::{Context, Result, bail};
 
 use crate::setup::{self, Package};
 use crate::{debian, shell};
+
+/// In `.config/nextest.toml`: as usual, with a report that holds what tests printed.
+const PROFILE: &str = "report";
 
 /// Where tests that need a static program of each platform find it: `busybox-ARCHITECTURE`.
 const FIXTURES_VARIABLE: &str = "LAUNCHWAY_FIXTURES";
@@ -28,7 +32,14 @@ pub(crate) struct Arguments {
 }
 
 pub(crate) fn run(arguments: &Arguments) -> Result<()> {
-    setup::ensure(&[&setup::GIT, &setup::CERTIFICATES, &setup::UIDMAP])?;
+    setup::ensure(&[
+        &setup::BUSYBOX,
+        &setup::CERTIFICATES,
+        &setup::CURL,
+        &setup::GIT,
+        &setup::UIDMAP,
+        &setup::ZSTD,
+    ])?;
     for architecture in ["amd64", "arm64"] {
         emulate(architecture)?;
     }
@@ -50,7 +61,8 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     let mut command = shell::cargo();
     let nextest = shell::succeeds(shell::cargo().args(["nextest", "--version"]));
     if nextest {
-        command.args(["nextest", "run", "--workspace", "--no-fail-fast"]);
+        command.args(["nextest", "run", "--profile", PROFILE]);
+        command.args(["--workspace", "--no-fail-fast"]);
         command.args(&arguments.rest);
     } else {
         shell::say("cargo-nextest is not installed, using `cargo test`");
@@ -61,9 +73,16 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     command.env(SKIPPED_VARIABLE, &skipped);
     shell::run(&mut command)?;
 
-    let lines = fs::read_to_string(&skipped)?;
-    let mut lines: Vec<&str> = lines.lines().collect();
-    lines.sort_unstable();
+    let mut lines: BTreeSet<String> = fs::read_to_string(&skipped)?
+        .lines()
+        .map(str::to_owned)
+        .collect();
+    if nextest {
+        let report = shell::target().join(format!("nextest/{PROFILE}/junit.xml"));
+        lines.extend(skipped_in(&fs::read_to_string(&report).with_context(
+            || format!("the test runner left no report in {}", report.display()),
+        )?));
+    }
     if lines.is_empty() {
         shell::say("all tests passed, none was skipped");
         return Ok(());
@@ -79,6 +98,32 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
         bail!("tests were skipped");
     }
     Ok(())
+}
+
+/// What tests say about not being able to run, out of a JUnit report that holds their output.
+fn skipped_in(report: &str) -> BTreeSet<String> {
+    let mut test = "?";
+    let mut found = BTreeSet::new();
+    for line in report.lines() {
+        let mut line = line.trim_start();
+        if let Some(rest) = line.strip_prefix("<testcase name=\"") {
+            test = rest.split('"').next().unwrap_or("?");
+        }
+        for tag in ["<system-out>", "<system-err>"] {
+            line = line.split_once(tag).map_or(line, |(_, rest)| rest);
+        }
+        // The library of the tests themselves says `test NAME ... ok` in its own lines.
+        if let Some(why) = line.strip_prefix("skipped") {
+            let why = why.trim_start_matches([':', ' ']);
+            let why = why.split("</system").next().unwrap_or_default();
+            found.insert(if why.starts_with(test) {
+                why.to_owned()
+            } else {
+                format!("{test}: {why}")
+            });
+        }
+    }
+    found
 }
 
 /// Programs of the other platform should run. Where the kernel or the container does not let us set
@@ -122,4 +167,37 @@ fn busybox(architecture: &str, fixtures: &Path) -> Result<()> {
     fs::rename(found, &wanted)?;
     fs::remove_dir_all(&work)?;
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::skipped_in;
+
+    #[test]
+    fn a_report_tells_which_tests_could_not_run() {
+        let report = r#"<testsuite name="a">
+    <testcase name="one" classname="a" time="0.1">
+        <system-err>skipped: needs root
+</system-err>
+    </testcase>
+    <testcase name="two" classname="a" time="0.1">
+        <system-out>
+running 1 test
+skipped two: this machine has no crane (set LAUNCHWAY_PEERS)
+test two ... ok
+</system-out>
+    </testcase>
+    <testcase name="three" classname="a" time="0.1">
+        <system-err>nothing was skipped</system-err>
+    </testcase>
+</testsuite>"#;
+        let found: Vec<String> = skipped_in(report).into_iter().collect();
+        assert_eq!(
+            found,
+            [
+                "one: needs root",
+                "two: this machine has no crane (set LAUNCHWAY_PEERS)",
+            ]
+        );
+    }
 }

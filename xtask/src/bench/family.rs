@@ -193,7 +193,7 @@ fn prepare(
         mirror: Some(registry.host()),
         platforms: vec![format!("linux/{host}")],
     };
-    shell::run(&mut target.release(launchway, "v0.0.0"))?;
+    shell::run(&mut target.release(launchway, "0.0.0"))?;
     let Some(docker) = docker else {
         return Ok(());
     };
