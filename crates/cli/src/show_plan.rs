@@ -434,6 +434,7 @@ all = { features = ["tool", "more"] }
         let request = Request {
             version: Some("1.0.0".parse().unwrap()),
             platforms: None,
+            images: None,
             only: None,
             promote: true,
         };

@@ -8,7 +8,7 @@ use launchway_engine::{Cancellation, HostCa, NativeEngine};
 use launchway_manifest::Family;
 use launchway_oci::{Flavour, Store};
 use launchway_registry::{
-    Client, ClientEvent, ClientOptions, CredentialPaths, DockerCredentials, Mirror, RetryPolicy,
+    Client, ClientError, ClientEvent, ClientOptions, CredentialPaths, DockerCredentials, Mirror, RetryPolicy,
 };
 use launchway_sandbox::{IdMapping, Sandbox};
 
@@ -46,8 +46,13 @@ pub(crate) fn client(
         events,
         ..ClientOptions::default()
     };
-    Client::new(options)
-        .map_err(|error| Failure::caused("cannot set up the registry client", &error))
+    Client::new(options).map_err(|error| match error {
+        ClientError::MirrorPrefix { .. } => Failure::usage(
+            format!("--mirror: {error}"),
+            "write it as docker.io=HOST or docker.io=HOST/PREFIX",
+        ),
+        error => Failure::caused("cannot set up the registry client", &error),
+    })
 }
 
 /// The view of long work that the user asked for. It may start a thread, so the store comes first.

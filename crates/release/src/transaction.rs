@@ -449,7 +449,7 @@ impl Transaction {
                     self.fail(error, Some(&node), Some(registry));
                 }
             }
-            if whole {
+            if whole && count > 0 {
                 self.shop.tell(Event::Verified {
                     registry: self.plan.registries[registry].to_string(),
                     references: count,

@@ -165,7 +165,13 @@ fn read_build(
         .file
         .clone()
         .unwrap_or_else(|| arguments.context.join("Dockerfile"));
-    let text = String::from_utf8(read(&path)?).map_err(|_| {
+    let bytes = std::fs::read(&path).map_err(|error| {
+        Failure::usage(
+            format!("cannot read {}: {error}", path.display()),
+            "name the Dockerfile with --file, and the folder it copies from as the context",
+        )
+    })?;
+    let text = String::from_utf8(bytes).map_err(|_| {
         Failure::usage(
             format!("{} is not UTF-8 text", path.display()),
             "save it as UTF-8",

@@ -2,13 +2,17 @@
 //!
 //! Nothing here needs a network: what images are made from is a static busybox.
 
+mod bad_input;
+mod clients;
 mod family;
 mod faults;
 mod features;
 mod kill;
 mod lab;
+mod npm;
 mod platforms;
 mod registries;
+mod secrets;
 mod smoke;
 mod versions;
 mod wire;

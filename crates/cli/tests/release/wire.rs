@@ -35,10 +35,6 @@ pub(crate) fn put(host: &str, target: &str, media_type: &str, body: &[u8]) -> An
     ask("PUT", host, target, &[("content-type", media_type)], body)
 }
 
-pub(crate) fn delete(host: &str, target: &str) -> Answer {
-    ask("DELETE", host, target, &[], &[])
-}
-
 /// Pushes a blob in one piece.
 pub(crate) fn push_blob(host: &str, repository: &str, digest: &str, body: &[u8]) {
     let target = format!("/v2/{repository}/blobs/uploads/?digest={digest}");
