@@ -2,8 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
-use launchway_context::{ContextError, Selected, digest, select};
-use launchway_diagnostics::{Diagnostic, Span, Spanned};
+use launchway_context::{Selected, digest, select};
+use launchway_diagnostics::{Span, Spanned};
 use launchway_dockerfile::{
     Add, Copy, CopySource, Heredoc, IgnoreRules, expand_keep_quotes, is_remote_source,
 };
@@ -12,11 +12,12 @@ use launchway_oci::{CommitOptions, Stack, Tree};
 
 use crate::archive;
 use crate::cache::step_key;
-use crate::copy::{CopyError, CopyOptions, LayerBuilder, Ownership};
+use crate::copy::{CopyOptions, LayerBuilder, Ownership};
 use crate::native::{Build, StageState, StepDone};
 use crate::over::Over;
 use crate::permissions::Permissions;
-use crate::users::{Accounts, UserError};
+use crate::problems::{bad_archive, cannot_place, missing, unknown_user, unreadable};
+use crate::users::Accounts;
 use crate::{EngineError, codes};
 
 /// COPY and ADD in one form.
@@ -112,7 +113,9 @@ impl Build<'_> {
                         Some(_) => select(tree, &word, &excludes),
                         None => self.request.context.select(&word, &excludes),
                     }
-                    .map_err(|error| missing(&error, path.span, step))?;
+                    .map_err(|error| {
+                        missing(&error, path.span, step.from.map(|from| from.value.as_str()))
+                    })?;
                     Taken::Files {
                         word,
                         selected,
@@ -432,90 +435,6 @@ fn permissions(text: &str, span: Span) -> Result<Permissions, EngineError> {
         )
         .into()
     })
-}
-
-fn missing(error: &ContextError, span: Span, step: &CopyStep<'_>) -> EngineError {
-    let place = match step.from {
-        Some(from) => format!("in `{}`", from.value),
-        None => "in the build context".to_owned(),
-    };
-    let diagnostic = match error {
-        ContextError::Missing { pattern, closest } => {
-            let diagnostic =
-                Diagnostic::error(codes::SOURCE_MISSING, format!("`{pattern}` is not {place}"))
-                    .at(span, "no such file or directory");
-            match closest {
-                Some(near) => diagnostic.help(format!("did you mean `{near}`?")),
-                None if step.from.is_none() => {
-                    diagnostic.help("check the path, and that .dockerignore does not exclude it")
-                }
-                None => diagnostic,
-            }
-        }
-        ContextError::Excluded { pattern } => Diagnostic::error(
-            codes::SOURCE_MISSING,
-            format!("`{pattern}` is left out of the build context"),
-        )
-        .at(span, "an ignore rule excludes it")
-        .help("add an exception to .dockerignore (`!path`), or copy something else"),
-        ContextError::LinkLeaves { path, target } => Diagnostic::error(
-            codes::SOURCE_ESCAPES,
-            format!("`{}` leads out of the build context", path.display()),
-        )
-        .at(
-            span,
-            format!("this symbolic link points to {}", target.display()),
-        )
-        .help("copy the file into the context; nothing outside it can be read by a build"),
-        other => {
-            let mut diagnostic = Diagnostic::error(
-                codes::SOURCE_MISSING,
-                format!("cannot read a source {place}"),
-            )
-            .at(span, other.to_string());
-            if let Some(cause) = std::error::Error::source(other) {
-                diagnostic = diagnostic.note(cause.to_string());
-            }
-            diagnostic
-        }
-    };
-    diagnostic.into()
-}
-
-/// Files that were selected and then could not be read.
-pub(crate) fn unreadable(error: &ContextError) -> EngineError {
-    let cause = std::error::Error::source(error).map(ToString::to_string);
-    EngineError::io(error.to_string())(std::io::Error::other(
-        cause.unwrap_or_else(|| error.to_string()),
-    ))
-}
-
-pub(crate) fn cannot_place(error: CopyError, span: Span) -> EngineError {
-    let mut diagnostic =
-        Diagnostic::error(codes::CANNOT_PLACE, error.to_string()).at(span, "while doing this");
-    if let Some(cause) = std::error::Error::source(&error) {
-        diagnostic = diagnostic.note(cause.to_string());
-    }
-    diagnostic.into()
-}
-
-pub(crate) fn unknown_user(error: &UserError, span: Span) -> EngineError {
-    Diagnostic::error(codes::UNKNOWN_USER, error.to_string())
-        .at(span, "named here")
-        .help("create it in an earlier RUN (useradd, groupadd), or use numbers")
-        .into()
-}
-
-fn bad_archive(error: &archive::ArchiveError, span: Span) -> EngineError {
-    let mut diagnostic = Diagnostic::error(codes::BAD_ARCHIVE, "cannot unpack the archive")
-        .at(span, "given here")
-        .note(error.to_string());
-    let mut cause = std::error::Error::source(error);
-    while let Some(next) = cause {
-        diagnostic = diagnostic.note(next.to_string());
-        cause = next.source();
-    }
-    diagnostic.into()
 }
 
 /// A directory of the image as a path below the root of its trees.

@@ -1,4 +1,4 @@
-//! RUN: a command in the sandbox, and the layer it leaves; and one-off commands in a finished image.
+//! RUN: a command in the sandbox, and the layer it leaves.
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
@@ -11,81 +11,18 @@ use launchway_dockerfile::{Run, RunInvocation};
 use launchway_model::Platform;
 use launchway_oci::{Stack, Tree};
 use launchway_sandbox::{
-    BinfmtStatus, ExecFailure, Exit, MountSpec, Network, RunSpec, SandboxError, Stdio, Stream,
-    UserIds, binfmt_status,
+    BinfmtStatus, ExecFailure, Exit, RunSpec, SandboxError, Stdio, Stream, UserIds, binfmt_status,
 };
 
 use crate::cache::step_key;
-use crate::configure::{env_pairs, with_shell};
+use crate::configure::with_shell;
 use crate::copy::LayerBuilder;
-use crate::files::{below_root, cannot_place, unknown_user};
+use crate::files::below_root;
 use crate::mounts::PreparedMounts;
-use crate::native::{Build, DEFAULT_PATH, NativeEngine, StageState, StepDone};
+use crate::native::{Build, NativeEngine, StageState, StepDone};
+use crate::problems::{cannot_place, unknown_user};
 use crate::users::{Accounts, Identity};
-use crate::{Cancellation, EngineError, Event, Image, Step, codes};
-
-/// The host's certificates, to be trusted by RUN steps for the time of the step.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct HostCa {
-    /// A PEM bundle.
-    pub bundle: PathBuf,
-    /// A file that tells apt of the bundle; made by [`HostCa::prepare`].
-    apt_conf: PathBuf,
-}
-
-/// Where the bundle stands inside a step.
-const CA_TARGET: &str = "/run/launchway/ca-certificates.crt";
-const APT_CONF_TARGET: &str = "/run/launchway/apt.conf";
-
-/// Variables by which common programs take a bundle. They are set for the step only where neither
-/// the image nor the Dockerfile sets them.
-const CA_VARIABLES: [&str; 11] = [
-    "SSL_CERT_FILE",
-    "CURL_CA_BUNDLE",
-    "REQUESTS_CA_BUNDLE",
-    "PIP_CERT",
-    "GIT_SSL_CAINFO",
-    "NODE_EXTRA_CA_CERTS",
-    "npm_config_cafile",
-    "CARGO_HTTP_CAINFO",
-    "AWS_CA_BUNDLE",
-    "DENO_CERT",
-    "GRPC_DEFAULT_SSL_ROOTS_FILE_PATH",
-];
-
-impl HostCa {
-    /// Takes a bundle, and keeps what apt needs beside the engine's state.
-    pub fn prepare(bundle: &Path, state: &Path) -> std::io::Result<Self> {
-        let bundle = bundle.canonicalize()?;
-        std::fs::create_dir_all(state)?;
-        let apt_conf = state.join("host-ca-apt.conf");
-        let text = format!("Acquire::https::CaInfo \"{CA_TARGET}\";\n");
-        if std::fs::read_to_string(&apt_conf).ok().as_deref() != Some(text.as_str()) {
-            std::fs::write(&apt_conf, text)?;
-        }
-        Ok(Self { bundle, apt_conf })
-    }
-
-    fn mounts(&self) -> Vec<MountSpec> {
-        [(&self.bundle, CA_TARGET), (&self.apt_conf, APT_CONF_TARGET)]
-            .into_iter()
-            .map(|(source, target)| MountSpec::Bind {
-                source: source.clone(),
-                target: target.into(),
-                read_only: true,
-            })
-            .collect()
-    }
-
-    fn variables(&self, set: &BTreeMap<String, String>) -> Vec<(String, String)> {
-        let names = CA_VARIABLES.iter().map(|name| (*name, CA_TARGET));
-        names
-            .chain([("APT_CONFIG", APT_CONF_TARGET)])
-            .filter(|(name, _)| !set.contains_key(*name))
-            .map(|(name, value)| (name.to_owned(), value.to_owned()))
-            .collect()
-    }
-}
+use crate::{Cancellation, EngineError, Event, Step, codes};
 
 impl Build<'_> {
     pub(crate) fn run_step(
@@ -198,105 +135,8 @@ impl Build<'_> {
     }
 }
 
-/// A command in a finished image, as `docker run` would start it; what it writes is thrown away.
-pub struct ContainerRun<'a> {
-    pub image: &'a Image,
-    pub platform: &'a Platform,
-    /// Instead of the image's command; the entrypoint comes first.
-    pub arguments: Vec<String>,
-    /// Whether the image's entrypoint is used.
-    pub entrypoint: bool,
-    /// Files of the host, read-only at a path inside.
-    pub files: Vec<(PathBuf, PathBuf)>,
-    pub user: Option<String>,
-    pub network: Network,
-    pub timeout: Option<Duration>,
-}
-
-/// How a command ended and what it wrote; each stream is cut after a mebibyte.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct CommandOutcome {
-    pub exit: Exit,
-    pub stdout: Vec<u8>,
-    pub stderr: Vec<u8>,
-}
-
-impl NativeEngine {
-    /// Runs a command in an image.
-    pub fn run(
-        &self,
-        run: &ContainerRun<'_>,
-        cancellation: &Cancellation,
-    ) -> Result<CommandOutcome, EngineError> {
-        const LIMIT: usize = 1 << 20;
-        let stack = run.image.stack();
-        let config = &run.image.config.config;
-        let user = run
-            .user
-            .clone()
-            .or_else(|| config.user.clone())
-            .unwrap_or_default();
-        let identity = Accounts::of(&stack).identity(&user).map_err(|error| {
-            EngineError::io(error.to_string())(std::io::ErrorKind::NotFound.into())
-        })?;
-        let mut argv: Vec<String> = Vec::new();
-        if run.entrypoint {
-            argv.extend(config.entrypoint.clone().unwrap_or_default());
-        }
-        argv.extend(run.arguments.clone());
-        let mut variables: BTreeMap<String, String> = env_pairs(config).collect();
-        variables
-            .entry("PATH".to_owned())
-            .or_insert_with(|| DEFAULT_PATH.to_owned());
-        let files = run.files.iter().map(|(source, target)| MountSpec::Bind {
-            source: source.clone(),
-            target: target.clone(),
-            read_only: true,
-        });
-        let workdir = config
-            .working_dir
-            .clone()
-            .filter(|dir| !dir.is_empty())
-            .unwrap_or_else(|| "/".to_owned());
-        let spec = RunSpec {
-            mounts: files.collect(),
-            env: environment(variables, &identity),
-            cwd: workdir.into(),
-            user: ids(&identity),
-            network: run.network,
-            timeout: run.timeout,
-            ..RunSpec::new(
-                lower(&self.state, &stack)?,
-                argv.iter().map(OsString::from).collect(),
-            )
-        };
-        let written: Mutex<(Vec<u8>, Vec<u8>)> = Mutex::default();
-        let sink = |stream: Stream, bytes: &[u8]| {
-            let mut both = written
-                .lock()
-                .unwrap_or_else(std::sync::PoisonError::into_inner);
-            let to = match stream {
-                Stream::Stdout => &mut both.0,
-                Stream::Stderr => &mut both.1,
-            };
-            let room = LIMIT.saturating_sub(to.len()).min(bytes.len());
-            to.extend_from_slice(&bytes[..room]);
-        };
-        let exit = run_spec(self, &spec, cancellation, &sink)?;
-        cancellation.check()?;
-        let (stdout, stderr) = written
-            .into_inner()
-            .unwrap_or_else(std::sync::PoisonError::into_inner);
-        Ok(CommandOutcome {
-            exit,
-            stdout,
-            stderr,
-        })
-    }
-}
-
 /// Runs to the end; what the command writes is handed over on this thread's side, in order.
-fn run_spec(
+pub(crate) fn run_spec(
     engine: &NativeEngine,
     spec: &RunSpec,
     cancellation: &Cancellation,
@@ -323,7 +163,7 @@ fn run_spec(
 }
 
 /// The directories to stack, the topmost first. There has to be one.
-fn lower(state: &Path, stack: &Stack) -> Result<Vec<PathBuf>, EngineError> {
+pub(crate) fn lower(state: &Path, stack: &Stack) -> Result<Vec<PathBuf>, EngineError> {
     let mut lower = stack.lower_dirs();
     if lower.is_empty() {
         let empty = state.join("empty");
@@ -333,7 +173,7 @@ fn lower(state: &Path, stack: &Stack) -> Result<Vec<PathBuf>, EngineError> {
     Ok(lower)
 }
 
-fn ids(identity: &Identity) -> UserIds {
+pub(crate) fn ids(identity: &Identity) -> UserIds {
     UserIds {
         uid: identity.uid,
         gid: identity.gid,
@@ -341,7 +181,7 @@ fn ids(identity: &Identity) -> UserIds {
     }
 }
 
-fn environment(
+pub(crate) fn environment(
     mut variables: BTreeMap<String, String>,
     identity: &Identity,
 ) -> Vec<(OsString, OsString)> {
@@ -557,18 +397,5 @@ mod tests {
             let environment = environment(variables, &identity);
             assert_eq!(environment, [("HOME".into(), want.into())]);
         }
-    }
-
-    #[test]
-    fn trust_never_replaces_what_is_set() {
-        let folder = tempfile::tempdir().unwrap();
-        let bundle = folder.path().join("bundle.pem");
-        std::fs::write(&bundle, "PEM").unwrap();
-        let ca = HostCa::prepare(&bundle, folder.path()).unwrap();
-        let set = BTreeMap::from([("SSL_CERT_FILE".to_owned(), "/own".to_owned())]);
-        let given = ca.variables(&set);
-        assert!(given.iter().all(|(name, _)| name != "SSL_CERT_FILE"));
-        assert!(given.contains(&("CURL_CA_BUNDLE".to_owned(), CA_TARGET.to_owned())));
-        assert!(given.contains(&("APT_CONFIG".to_owned(), APT_CONF_TARGET.to_owned())));
     }
 }
