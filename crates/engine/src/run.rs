@@ -233,7 +233,10 @@ fn cannot_start(
     match error {
         SandboxError::Exec(why) => {
             let help = match &why.cause {
-                ExecFailure::Format(_) => {
+                ExecFailure::Format(None) => {
+                    "give it a first line such as #!/bin/sh, or start it through a shell"
+                }
+                ExecFailure::Format(Some(_)) => {
                     "install qemu-user-static and binfmt-support to run programs of another architecture"
                 }
                 ExecFailure::NotFound | ExecFailure::NotInPath

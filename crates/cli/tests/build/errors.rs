@@ -82,6 +82,7 @@ fn what_is_wrong_with_steps() {
         case("failing_step", "RUN echo first; echo second >&2; exit 7\n"),
         case("killed_step", "RUN kill -9 $$\n"),
         case("missing_program", "RUN [\"/no/such/program\"]\n"),
+        case("exec_format", "COPY --chmod=755 f /f\nRUN [\"/f\"]\n"),
         case("not_executable", "COPY f /f\nRUN [\"/f\"]\n"),
         case("unknown_step_user", "USER ghost\nRUN true\n"),
         case(
