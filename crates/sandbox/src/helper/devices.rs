@@ -117,7 +117,10 @@ fn device_files(root: BorrowedFd<'_>) -> Result<(), Refused> {
         }
         // As with runc, there is no core where the kernel was built without it.
         let core = Path::new("/proc/kcore").exists();
-        for (name, target) in LINKS.into_iter().filter(|(name, _)| *name != "core" || core) {
+        for (name, target) in LINKS
+            .into_iter()
+            .filter(|(name, _)| *name != "core" || core)
+        {
             symlinkat(target, &devices, name)?;
         }
         for name in ["pts", "shm", "mqueue"] {
