@@ -263,7 +263,7 @@ fn a_second_release_is_told_about_the_first() {
         return;
     };
     let registry = lab.registry("registry");
-    let rules = vec![Rule::new("*", "", Harm::Delay(Duration::from_millis(300))).times(2)];
+    let rules = vec![Rule::new("*", "", Harm::Delay(Duration::from_secs(1))).times(2)];
     let proxy = Proxy::start(&registry.host, rules);
     let family = lab.family(&[&format!("{}/fam", proxy.host())], &proxy.host());
     let machine = lab.machine("a");
