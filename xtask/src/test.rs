@@ -78,7 +78,8 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
         .map(str::to_owned)
         .collect();
     if nextest {
-        let report = shell::target().join(format!("nextest/{PROFILE}/junit.xml"));
+        // Below the checkout, wherever cargo builds.
+        let report = shell::root().join(format!("target/nextest/{PROFILE}/junit.xml"));
         lines.extend(skipped_in(&fs::read_to_string(&report).with_context(
             || format!("the test runner left no report in {}", report.display()),
         )?));
