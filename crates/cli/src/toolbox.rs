@@ -8,7 +8,8 @@ use launchway_engine::{Cancellation, HostCa, NativeEngine};
 use launchway_manifest::Family;
 use launchway_oci::{Flavour, Store};
 use launchway_registry::{
-    Client, ClientError, ClientEvent, ClientOptions, CredentialPaths, DockerCredentials, Mirror, RetryPolicy,
+    Client, ClientError, ClientEvent, ClientOptions, CredentialPaths, DockerCredentials, Mirror,
+    RetryPolicy,
 };
 use launchway_sandbox::{IdMapping, Sandbox};
 
