@@ -132,7 +132,8 @@ fn house_rules(name: &str, text: &str, only_tests: bool) -> Vec<String> {
             .iter()
             .any(|folder| name.contains(folder));
     let may_print = apart || PRINTERS.iter().any(|printer| name.starts_with(printer));
-    let mut in_tests = false;
+    // A test module may have a file of its own.
+    let mut in_tests = name.ends_with("tests.rs");
     for (number, line) in numbered(text) {
         let code = line.split("//").next().unwrap_or_default();
         in_tests |= code.trim_start().starts_with("#[cfg(test)]");

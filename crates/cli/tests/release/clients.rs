@@ -5,7 +5,8 @@ use std::process::Command;
 use launchway_testkit::peers;
 use serde_json::Value;
 
-use crate::lab::{Lab, Registry, lacking, platform, text};
+use crate::lab::{Lab, lacking, platform, text};
+use crate::lab_registry::Registry;
 
 #[track_caller]
 fn ran(command: &mut Command) -> String {

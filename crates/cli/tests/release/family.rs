@@ -4,7 +4,8 @@ use launchway_testkit::flatten;
 use launchway_testkit::proxy::Proxy;
 use serde_json::Value;
 
-use crate::lab::{Lab, Registry, built, content, fields, of_kind, platform, text, tool};
+use crate::lab::{Lab, built, content, fields, of_kind, platform, text, tool};
+use crate::lab_registry::Registry;
 
 #[test]
 fn a_family_is_built_published_promoted_and_then_left_alone() {

@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use launchway_testkit::proxy::{Harm, Proxy, Rule};
 
-use crate::lab::{Family, Lab, Machine, Registry, platform};
+use crate::lab::{Family, Lab, Machine, platform};
+use crate::lab_registry::Registry;
 
 /// A family behind a proxy; its base comes through the proxy, too.
 struct Behind {

@@ -2,7 +2,8 @@
 
 use launchway_testkit::sha256;
 
-use crate::lab::{Lab, Registry, built, content, of_kind, platform, text};
+use crate::lab::{Lab, built, content, of_kind, platform, text};
+use crate::lab_registry::Registry;
 
 /// A family whose features are given.
 fn family(

@@ -7,7 +7,8 @@ use std::time::Duration;
 
 use launchway_testkit::proxy::{Harm, Proxy, Rule};
 
-use crate::lab::{Lab, Registry, content, of_kind, platform, tool, wait_until};
+use crate::lab::{Lab, content, of_kind, platform, tool, wait_until};
+use crate::lab_registry::Registry;
 
 /// The variants and what they are called in tags.
 const SUFFIXES: [&str; 4] = ["", "-two", "-three", "-all"];

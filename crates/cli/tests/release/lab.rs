@@ -3,19 +3,19 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::io::{BufRead as _, BufReader};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use launchway_testkit::{flatten, peers, sha256};
 use serde_json::Value;
 use tempfile::TempDir;
 
-use crate::wire;
+use crate::fixture::{busybox, copy_tree, fixture};
+use crate::lab_registry::Registry;
 
-const PROGRAM: &str = env!("CARGO_BIN_EXE_launchway");
+pub(crate) const PROGRAM: &str = env!("CARGO_BIN_EXE_launchway");
 
 /// The architecture of this machine as images call it.
 pub(crate) fn architecture() -> &'static str {
@@ -217,7 +217,7 @@ impl Family {
 #[derive(Clone)]
 pub(crate) struct Machine {
     pub(crate) state: PathBuf,
-    variables: BTreeMap<String, String>,
+    pub(crate) variables: BTreeMap<String, String>,
 }
 
 impl Machine {
@@ -381,187 +381,6 @@ pub(crate) fn text(value: &Value) -> String {
     value.as_str().unwrap_or_default().to_owned()
 }
 
-/// `launchway registry serve` as a process of its own.
-pub(crate) struct Registry {
-    child: Option<Child>,
-    pub(crate) root: PathBuf,
-    /// `127.0.0.1:port`.
-    pub(crate) host: String,
-}
-
-impl Registry {
-    fn start(root: &Path, port: u16) -> Self {
-        let mut child = Command::new(PROGRAM)
-            .env_clear()
-            .env("HOME", root)
-            .args(["registry", "serve", "--listen"])
-            .arg(format!("127.0.0.1:{port}"))
-            .arg("--root")
-            .arg(root)
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::null())
-            .spawn()
-            .expect("starting the registry");
-        let stdout = child.stdout.take().expect("stdout is a pipe");
-        let mut host = String::new();
-        BufReader::new(stdout)
-            .read_line(&mut host)
-            .expect("reading the registry's address");
-        let host = host.trim().to_owned();
-        assert!(!host.is_empty(), "the registry did not start");
-        Self {
-            child: Some(child),
-            root: root.to_owned(),
-            host,
-        }
-    }
-
-    /// A prefix to publish below.
-    pub(crate) fn prefix(&self) -> String {
-        format!("{}/fam", self.host)
-    }
-
-    pub(crate) fn stop(&mut self) {
-        if let Some(mut child) = self.child.take() {
-            // It may have ended by itself; then there is nothing to stop.
-            let _ = child.kill();
-            let _ = child.wait();
-        }
-    }
-
-    /// Starts again where it was.
-    pub(crate) fn start_again(&mut self) {
-        let port = self
-            .host
-            .rsplit(':')
-            .next()
-            .and_then(|port| port.parse().ok());
-        let port = port.expect("the address ends in a port");
-        // The port may be held for a moment by connections that are going away.
-        let root = self.root.clone();
-        *self = Self::start(&root, port);
-    }
-
-    /// The tags of `fam/toolbox` with their digests.
-    pub(crate) fn tags(&self) -> BTreeMap<String, String> {
-        self.tags_of("fam/toolbox")
-    }
-
-    pub(crate) fn tags_of(&self, repository: &str) -> BTreeMap<String, String> {
-        let path = self
-            .root
-            .join("repositories")
-            .join(repository)
-            .join("index.json");
-        let Ok(text) = fs::read_to_string(path) else {
-            return BTreeMap::new();
-        };
-        let index: Value = serde_json::from_str(&text).expect("index.json is JSON");
-        let manifests = index["manifests"].as_array().cloned().unwrap_or_default();
-        manifests
-            .iter()
-            .filter_map(|one| {
-                let tag = one["annotations"]["org.opencontainers.image.ref.name"].as_str()?;
-                Some((tag.to_owned(), text_of(&one["digest"])))
-            })
-            .collect()
-    }
-
-    /// The tags without those that hold hashes.
-    pub(crate) fn names(&self) -> Vec<String> {
-        let tags = self.tags().into_keys();
-        tags.filter(|tag| !is_content_tag(tag)).collect()
-    }
-
-    /// The bytes of a blob or manifest.
-    pub(crate) fn document(&self, repository: &str, digest: &str) -> Value {
-        let path = self
-            .root
-            .join("repositories")
-            .join(repository)
-            .join("blobs")
-            .join(digest.replacen(':', "/", 1));
-        let bytes = fs::read(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
-        assert_eq!(sha256(&bytes), digest, "the document is what its name says");
-        serde_json::from_slice(&bytes).expect("the document is JSON")
-    }
-
-    /// The index under a tag of `fam/toolbox`.
-    pub(crate) fn index(&self, tag: &str) -> Value {
-        let tags = self.tags();
-        let digest = tags
-            .get(tag)
-            .unwrap_or_else(|| panic!("no tag {tag} in {tags:?}"));
-        self.document("fam/toolbox", digest)
-    }
-
-    /// The whole image behind a tag or digest of `fam/toolbox`; every digest on the way is checked.
-    pub(crate) fn image(&self, tag: &str) -> flatten::Image {
-        self.image_for(tag, &platform())
-    }
-
-    pub(crate) fn image_for(&self, tag: &str, platform: &str) -> flatten::Image {
-        self.try_image(tag, platform)
-            .unwrap_or_else(|error| panic!("{tag} for {platform}: {error}"))
-    }
-
-    pub(crate) fn try_image(
-        &self,
-        tag: &str,
-        platform: &str,
-    ) -> Result<flatten::Image, flatten::FlattenError> {
-        let digest = match tag.starts_with("sha256:") {
-            true => tag.to_owned(),
-            false => self.tags().get(tag).cloned().unwrap_or_default(),
-        };
-        let repository = self.root.join("repositories/fam/toolbox");
-        let layout = tempfile::tempdir().expect("making a folder");
-        let blob = repository.join("blobs").join(digest.replacen(':', "/", 1));
-        let size = fs::metadata(&blob).map_or(0, |metadata| metadata.len());
-        let index = serde_json::json!({
-            "schemaVersion": 2,
-            "manifests": [{ "mediaType": "application/vnd.oci.image.index.v1+json", "digest": digest, "size": size }],
-        });
-        fs::write(layout.path().join("index.json"), index.to_string()).expect("writing an index");
-        std::os::unix::fs::symlink(repository.join("blobs"), layout.path().join("blobs"))
-            .expect("linking the blobs");
-        flatten::flatten(layout.path(), Some(platform))
-    }
-
-    /// Points a tag of `fam/toolbox` to what another one has.
-    pub(crate) fn point(&self, tag: &str, at: &str) {
-        let path = |tag: &str| format!("/v2/fam/toolbox/manifests/{tag}");
-        let found = wire::get(&self.host, &path(at));
-        assert_eq!(found.status, 200, "{at} can be read");
-        let media_type = found.header("content-type").unwrap_or_default().to_owned();
-        let put = wire::put(&self.host, &path(tag), &media_type, &found.body);
-        assert_eq!(put.status, 201, "{tag} can be written");
-    }
-
-    /// Everything that is there, for seeing whether anything changed.
-    pub(crate) fn everything(&self) -> Vec<String> {
-        files_below(&self.root.join("repositories"))
-    }
-}
-
-impl Drop for Registry {
-    fn drop(&mut self) {
-        self.stop();
-    }
-}
-
-fn text_of(value: &Value) -> String {
-    text(value)
-}
-
-fn is_content_tag(tag: &str) -> bool {
-    tag.rsplit('-')
-        .next()
-        .is_some_and(|last| last.len() == 12 && last.bytes().all(|byte| byte.is_ascii_hexdigit()))
-        || tag.starts_with("sha256-")
-}
-
 /// The content of a file of an image, by its digest; links are not followed.
 pub(crate) fn content<'i>(image: &'i flatten::Image, path: &str) -> Option<&'i str> {
     match &image.entries.get(path.as_bytes())?.kind {
@@ -614,97 +433,4 @@ pub(crate) fn lacking(test: &str, what: &str) {
         "this machine has no {what}, and in CI nothing is skipped"
     );
     peers::skipped(test, what);
-}
-
-/// A static busybox of an architecture: what `cargo xtask test` has laid ready, else the host's own.
-pub(crate) fn busybox(architecture_wanted: &str) -> Option<PathBuf> {
-    let workspace = Path::new(env!("CARGO_MANIFEST_DIR")).ancestors().nth(2)?;
-    let prepared = workspace.join(format!("target/fixtures/busybox-{architecture_wanted}"));
-    let host = (architecture_wanted == architecture()).then(|| PathBuf::from("/bin/busybox"));
-    let mut places = std::iter::once(prepared).chain(host);
-    places.find(|path| fs::read(path).is_ok_and(|bytes| is_static(&bytes)))
-}
-
-/// A program without an interpreter needs nothing beside it.
-fn is_static(program: &[u8]) -> bool {
-    let head = &program[..program.len().min(4096)];
-    head.starts_with(b"\x7fELF") && !head.windows(7).any(|part| part == b"/ld-lin")
-}
-
-/// Whether programs of the other platform run here.
-pub(crate) fn emulates() -> bool {
-    let name = match foreign() {
-        "arm64" => "qemu-aarch64",
-        _ => "qemu-x86_64",
-    };
-    Path::new("/proc/sys/fs/binfmt_misc").join(name).exists()
-}
-
-/// A registry's folder with `library/busybox:1`, made once for all tests by this very program.
-fn fixture(program: &Path) -> PathBuf {
-    let tool = fs::metadata(PROGRAM).and_then(|metadata| metadata.modified());
-    let age = tool
-        .expect("the program is there")
-        .duration_since(std::time::UNIX_EPOCH);
-    let age = age.expect("the program is younger than 1970").as_nanos();
-    let home = Path::new(env!("CARGO_TARGET_TMPDIR"));
-    let ready = home.join(format!("busybox-registry-{age}"));
-    if ready.is_dir() {
-        return ready;
-    }
-    let work = tempfile::tempdir_in(home).expect("making a folder");
-    let context = work.path().join("context");
-    fs::create_dir_all(&context).expect("making a folder");
-    let mut platforms = vec![platform()];
-    fs::copy(program, context.join(format!("busybox-{}", architecture())))
-        .expect("copying busybox");
-    if let Some(other) = busybox(foreign()).filter(|_| emulates()) {
-        fs::copy(other, context.join(format!("busybox-{}", foreign()))).expect("copying busybox");
-        platforms.push(format!("linux/{}", foreign()));
-    }
-    let dockerfile = "FROM scratch\nARG TARGETARCH\nCOPY --chmod=755 busybox-$TARGETARCH /bin/busybox\nRUN [\"/bin/busybox\", \"--install\", \"-s\", \"/bin\"]\n";
-    fs::write(context.join("Dockerfile"), dockerfile).expect("writing a file");
-    let root = work.path().join("root");
-    let mut registry = Registry::start(&root, 0);
-    let machine = Machine {
-        state: work.path().join("state"),
-        variables: BTreeMap::new(),
-    };
-    let folder = context.display().to_string();
-    let tag = format!("{}/library/busybox:1", registry.host);
-    let platforms = platforms.join(",");
-    machine
-        .run(&[
-            "dockerfile",
-            "build",
-            "--platform",
-            &platforms,
-            "--tag",
-            &tag,
-            "--push",
-            &folder,
-        ])
-        .expect(0);
-    registry.stop();
-    // Whoever comes second throws its own away.
-    if fs::rename(&root, &ready).is_err() {
-        assert!(ready.is_dir(), "the fixture can be moved into place");
-    }
-    ready
-}
-
-/// Hard links files, as registries never change them in place, but for their indexes and locks.
-fn copy_tree(from: &Path, to: &Path) {
-    fs::create_dir_all(to).expect("making a folder");
-    for entry in fs::read_dir(from).expect("reading a folder") {
-        let entry = entry.expect("reading a folder");
-        let (source, target) = (entry.path(), to.join(entry.file_name()));
-        if source.is_dir() {
-            copy_tree(&source, &target);
-        } else if from.ends_with("sha256") {
-            fs::hard_link(&source, &target).expect("linking a blob");
-        } else {
-            fs::copy(&source, &target).expect("copying a file");
-        }
-    }
 }

@@ -2,13 +2,16 @@
 //!
 //! Nothing here needs a network: what images are made from is a static busybox.
 
+mod bad_archives;
 mod bad_input;
 mod clients;
 mod family;
 mod faults;
 mod features;
+mod fixture;
 mod kill;
 mod lab;
+mod lab_registry;
 mod npm;
 mod platforms;
 mod registries;

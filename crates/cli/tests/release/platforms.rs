@@ -1,6 +1,7 @@
 //! Two platforms, one of them by emulation.
 
-use crate::lab::{Lab, busybox, content, emulates, foreign, lacking, of_kind, platform, text};
+use crate::fixture::{busybox, emulates};
+use crate::lab::{Lab, content, foreign, lacking, of_kind, platform, text};
 
 /// Both platforms have to be there; the fixture is made for both then.
 fn both(test: &str) -> bool {

@@ -3,7 +3,8 @@
 use launchway_testkit::proxy::{Harm, Proxy, Rule};
 use serde_json::Value;
 
-use crate::lab::{Lab, Machine, Registry, built, of_kind, platform, text};
+use crate::lab::{Lab, Machine, built, of_kind, platform, text};
+use crate::lab_registry::Registry;
 
 /// Both registries hold the same release.
 #[track_caller]
