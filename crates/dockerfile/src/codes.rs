@@ -8,8 +8,7 @@ pub const UNKNOWN_INSTRUCTION: Code = Code("LW0201");
 pub const UNKNOWN_FLAG: Code = Code("LW0202");
 /// A flag has no value, a wrong one, or stands twice. Write it as the label says.
 pub const BAD_FLAG: Code = Code("LW0203");
-/// Docker knows this, Launchway does not build it yet. Do as the help says, or use the buildkit
-/// engine.
+/// Docker knows this, Launchway does not build it yet. Do as the help says.
 pub const NOT_SUPPORTED: Code = Code("LW0204");
 /// The file has no `FROM`. Start a stage with one.
 pub const NO_STAGE: Code = Code("LW0205");

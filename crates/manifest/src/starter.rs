@@ -40,8 +40,7 @@ const HEAD: &str = r#"# launchway.toml describes a family of container images: h
 # tested, tagged and published.
 #
 #   launchway plan              what would be done, and why
-#   launchway build             build it, publish nothing
-#   launchway release 1.0.0     build, test, publish, promote
+#   launchway release 1.0.0     build, test, publish, verify, promote
 #
 # All paths are relative to this file's folder.
 
