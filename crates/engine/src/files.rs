@@ -11,7 +11,6 @@ use launchway_model::ContentHasher;
 use launchway_oci::{CommitOptions, Stack, Tree};
 
 use crate::archive;
-use crate::cache::step_key;
 use crate::copy::{CopyOptions, LayerBuilder, Ownership};
 use crate::native::{Build, StageState, StepDone};
 use crate::over::Over;
@@ -154,7 +153,7 @@ impl Build<'_> {
         // The files are placed as if nothing were below. BuildKit forgets this with --chmod.
         let linked = step.link && step.chmod.is_none();
 
-        let mut key = step_key("copy", &below.layers);
+        let mut key = self.key("copy", &below.layers);
         key.text("word", step.word)
             .text("linked", if linked { "yes" } else { "no" })
             .text("destination", &destination);
@@ -261,7 +260,7 @@ impl Build<'_> {
                 .owner(&user)
                 .map_err(|error| unknown_user(&error, path.span))?
         };
-        let mut key = step_key("workdir", &below.layers);
+        let mut key = self.key("workdir", &below.layers);
         key.text("path", &workdir)
             .text("owner", &format!("{owner:?}"));
         let key = key.finish();

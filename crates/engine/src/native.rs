@@ -10,11 +10,11 @@ use launchway_dockerfile::{
     Dockerfile, Instruction, InstructionKind, ResolvedStage, RunNetwork, StageBase, StageGraph,
     parse_onbuild,
 };
-use launchway_model::Platform;
+use launchway_model::{ContentHasher, Platform};
 use launchway_oci::{Compression, Layer, Stack, Store, spec};
 use launchway_sandbox::Sandbox;
 
-use crate::cache::StepCache;
+use crate::cache::{StepCache, step_key};
 use crate::configure::{SetHere, configure, env_pairs, set_env};
 use crate::scope::{PROXY_ARGS, Scope};
 use crate::{Cancellation, EngineError, Event, HostCa, Image, Images, Step, codes};
@@ -54,6 +54,9 @@ pub struct BuildOptions {
     pub host_ca: Option<HostCa>,
     /// Seconds since 1970: file times later than this become this (`SOURCE_DATE_EPOCH`).
     pub epoch: Option<i64>,
+    /// Whether the epoch was asked for. Then steps are taken from the cache only when they were made
+    /// with the same one; an epoch that follows the commit would empty the cache with every commit.
+    pub epoch_is_asked: bool,
     /// The creation time that the image states, RFC 3339.
     pub created: Option<String>,
     pub no_cache: bool,
@@ -373,6 +376,20 @@ impl<'a> Build<'a> {
             RunNetwork::None => launchway_sandbox::Network::None,
             RunNetwork::Host => launchway_sandbox::Network::Host,
         }
+    }
+
+    /// Starts the hash of a step of this build.
+    pub(crate) fn key(&self, kind: &str, below: &[Layer]) -> ContentHasher {
+        let mut key = step_key(kind, below);
+        if let Some(epoch) = self
+            .request
+            .options
+            .epoch
+            .filter(|_| self.request.options.epoch_is_asked)
+        {
+            key.field("epoch", &epoch.to_le_bytes());
+        }
+        key
     }
 
     /// Proxy settings reach every RUN without being declared, and leave no trace.

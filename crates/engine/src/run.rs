@@ -14,7 +14,6 @@ use launchway_sandbox::{
     BinfmtStatus, ExecFailure, Exit, RunSpec, SandboxError, Stdio, Stream, UserIds, binfmt_status,
 };
 
-use crate::cache::step_key;
 use crate::configure::with_shell;
 use crate::copy::LayerBuilder;
 use crate::files::below_root;
@@ -52,7 +51,7 @@ impl Build<'_> {
         };
         let mut mounts = PreparedMounts::resolve(self, state, run)?;
 
-        let mut key = step_key("run", &below.layers);
+        let mut key = self.key("run", &below.layers);
         key.list("argv", &argv);
         if let RunInvocation::Script { content, .. } = &invocation {
             key.text("script", content);

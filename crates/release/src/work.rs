@@ -29,6 +29,8 @@ use crate::{graft, neutral};
 pub struct BuildSettings {
     pub host_ca: Option<HostCa>,
     pub epoch: Option<i64>,
+    /// Whether the epoch is `SOURCE_DATE_EPOCH`, rather than the commit's time.
+    pub epoch_is_asked: bool,
     pub created: Option<String>,
     pub no_cache: bool,
     pub network: launchway_sandbox::Network,
@@ -176,6 +178,7 @@ impl Shop {
             let options = BuildOptions {
                 host_ca: shop.settings.host_ca.clone(),
                 epoch: shop.settings.epoch,
+                epoch_is_asked: shop.settings.epoch_is_asked,
                 created: shop.settings.created.clone(),
                 no_cache: shop.settings.no_cache,
                 network: shop.settings.network,

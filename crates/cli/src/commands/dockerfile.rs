@@ -207,6 +207,7 @@ fn read_build(
     let options = BuildOptions {
         host_ca: None,
         epoch,
+        epoch_is_asked: epoch.is_some(),
         created: Some(
             epoch
                 .and_then(toolbox::timestamp)

@@ -270,6 +270,7 @@ fn build_settings(
     Ok(BuildSettings {
         host_ca: builder.host_ca(family.build.host_ca, settings)?,
         epoch: settings.epoch,
+        epoch_is_asked: settings.epoch.is_some(),
         created: None,
         no_cache: arguments.no_cache,
         network: match family.build.network {

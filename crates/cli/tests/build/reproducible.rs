@@ -38,4 +38,7 @@ fn the_same_inputs_give_the_same_digest() {
     assert_eq!(another.digest(&flags), first, "built from another copy");
     let later = ["--no-cache", "--build-arg", "SOURCE_DATE_EPOCH=1000000001"];
     assert_ne!(one.digest(&later), first, "another time");
+    // What was cached with another time, or with none, is not what was asked for.
+    one.digest(&[]);
+    assert_eq!(one.digest(&flags[1..]), first, "with the cache");
 }
