@@ -19,6 +19,10 @@
 //! | `push-done` | `node`, `registry`, `reference`, `digest`, `sent`, `shared`, `seconds` |
 //! | `request` | `method`, `host`, `path`, `status` (null without an answer), `seconds` |
 //! | `retry` | `request`, `pause` in seconds, `reason` |
+//! | `limited` | `host`, `until` and `gives_up` (RFC 3339), `reason` |
+//! | `concurrency` | `host`, `from`, `to`: how many requests may be under way to it |
+//! | `quota` | `host`, `limit`, `remaining`, `window` in seconds or null, `low` |
+//! | `mirror-rests` | `mirror`, `until` (RFC 3339), `reason` |
 //! | `blob-progress` | `repository`, `digest`, `direction`: pull or push, `done`, `total`; at most one a second for each blob, and one at its end |
 //! | `smoke-started` | `node`, `platform` |
 //! | `smoke-done` | `node`, `platform`, `tests`, `seconds` |
@@ -159,6 +163,56 @@ impl Json {
                 vec![
                     ("request", json!(request)),
                     ("pause", seconds(*pause).1),
+                    ("reason", json!(reason)),
+                ],
+            ),
+            ClientEvent::Limited {
+                host,
+                until,
+                gives_up,
+                reason,
+            } => (
+                "limited",
+                vec![
+                    ("host", json!(host.to_string())),
+                    ("until", json!(moment(*until))),
+                    ("gives_up", json!(moment(*gives_up))),
+                    ("reason", json!(reason)),
+                ],
+            ),
+            ClientEvent::Concurrency { host, from, to } => (
+                "concurrency",
+                vec![
+                    ("host", json!(host.to_string())),
+                    ("from", json!(from)),
+                    ("to", json!(to)),
+                ],
+            ),
+            ClientEvent::Quota {
+                host,
+                limit,
+                remaining,
+                window,
+                low,
+            } => (
+                "quota",
+                vec![
+                    ("host", json!(host.to_string())),
+                    ("limit", json!(limit)),
+                    ("remaining", json!(remaining)),
+                    ("window", json!(window.map(|window| window.as_secs()))),
+                    ("low", json!(low)),
+                ],
+            ),
+            ClientEvent::MirrorRests {
+                mirror,
+                until,
+                reason,
+            } => (
+                "mirror-rests",
+                vec![
+                    ("mirror", json!(mirror.to_string())),
+                    ("until", json!(moment(*until))),
                     ("reason", json!(reason)),
                 ],
             ),
@@ -340,6 +394,10 @@ fn output_line(fields: &Fields, line: String) -> (&'static str, Fields) {
 }
 
 /// Written by hand so that `event` and `time` come first.
+fn moment(time: Timestamp) -> String {
+    format!("{time:.0}")
+}
+
 fn line(event: &str, fields: Fields, time: Timestamp) -> String {
     let mut line = format!("{{\"event\":\"{event}\",\"time\":\"{time:.3}\"");
     for (name, value) in fields {
@@ -347,4 +405,57 @@ fn line(event: &str, fields: Fields, time: Timestamp) -> String {
     }
     line.push('}');
     line
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn json_of_limits_quotas_and_mirrors() {
+        let host = || "docker.io".parse().unwrap();
+        let until = "2026-01-02T03:04:05.9Z".parse().unwrap();
+        let events = [
+            ClientEvent::Limited {
+                host: host(),
+                until,
+                gives_up: until,
+                reason: "answered 429".to_owned(),
+            },
+            ClientEvent::Concurrency {
+                host: host(),
+                from: 16,
+                to: 8,
+            },
+            ClientEvent::Quota {
+                host: host(),
+                limit: 100,
+                remaining: 9,
+                window: Some(Duration::from_secs(21_600)),
+                low: true,
+            },
+            ClientEvent::MirrorRests {
+                mirror: host(),
+                until,
+                reason: "no answer in time".to_owned(),
+            },
+        ];
+        let mut json = Json::default();
+        let time = "2026-01-02T03:04:05.678Z".parse().unwrap();
+        let lines: Vec<String> = events
+            .map(Event::Transfer)
+            .iter()
+            .flat_map(|event| json.lines(Told::Release(event), time, Instant::now()))
+            .map(|line| line.replace(",\"time\":\"2026-01-02T03:04:05.678Z\"", ""))
+            .collect();
+        assert_eq!(
+            lines,
+            [
+                r#"{"event":"limited","host":"docker.io","until":"2026-01-02T03:04:05Z","gives_up":"2026-01-02T03:04:05Z","reason":"answered 429"}"#,
+                r#"{"event":"concurrency","host":"docker.io","from":16,"to":8}"#,
+                r#"{"event":"quota","host":"docker.io","limit":100,"remaining":9,"window":21600,"low":true}"#,
+                r#"{"event":"mirror-rests","mirror":"docker.io","until":"2026-01-02T03:04:05Z","reason":"no answer in time"}"#,
+            ]
+        );
+    }
 }

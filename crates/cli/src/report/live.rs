@@ -246,7 +246,14 @@ impl Live {
             Event::Conflict { .. }
             | Event::PushStarted { .. }
             | Event::PushDone { .. }
-            | Event::Transfer(ClientEvent::Request { .. } | ClientEvent::Retry { .. })
+            | Event::Transfer(
+                ClientEvent::Request { .. }
+                | ClientEvent::Retry { .. }
+                | ClientEvent::Limited { .. }
+                | ClientEvent::Concurrency { .. }
+                | ClientEvent::Quota { .. }
+                | ClientEvent::MirrorRests { .. },
+            )
             | Event::Tagged { .. }
             | Event::Verified { .. }
             | Event::Rolled { .. }

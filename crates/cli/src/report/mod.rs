@@ -7,6 +7,7 @@
 mod frame;
 mod json;
 mod live;
+mod network;
 mod output;
 mod plain;
 mod screen;

@@ -6,11 +6,11 @@ use std::collections::BTreeMap;
 use launchway_engine::{Event as Build, Step};
 use launchway_model::{Digest, Platform, Reference};
 use launchway_plan::{NodeId, Phase};
-use launchway_registry::ClientEvent;
 use launchway_release::Event;
 
+use super::network;
 use super::output::Output;
-use super::text::{Paint, clean, count, cut, duration, pause, size};
+use super::text::{Paint, clean, count, cut, duration, size};
 
 /// An instruction is named by its beginning; the whole of it stands in the Dockerfile.
 const STEP_COLUMNS: usize = 100;
@@ -261,7 +261,7 @@ fn release(event: &Event, brief: bool) -> Vec<Entry> {
             );
             vec![entry(node.as_str(), Mark::Done, text)]
         }
-        Event::Transfer(event) => transfer(event),
+        Event::Transfer(event) => network::entries(event),
         Event::SmokeStarted { node, platform } => {
             vec![entry(&who(node, platform), Mark::Start, "smoke testing")]
         }
@@ -326,26 +326,7 @@ fn release(event: &Event, brief: bool) -> Vec<Entry> {
     }
 }
 
-fn transfer(event: &ClientEvent) -> Vec<Entry> {
-    match event {
-        ClientEvent::Retry {
-            request,
-            pause: waits,
-            reason,
-        } => {
-            let text = format!(
-                "{}: pause {}: {}",
-                clean(request),
-                pause(*waits),
-                clean(reason)
-            );
-            vec![entry("", Mark::Note, text)]
-        }
-        ClientEvent::Request { .. } | ClientEvent::BlobProgress { .. } => Vec::new(),
-    }
-}
-
-fn entry(who: &str, mark: Mark, text: impl Into<String>) -> Entry {
+pub(super) fn entry(who: &str, mark: Mark, text: impl Into<String>) -> Entry {
     Entry {
         who: who.to_owned(),
         mark,
