@@ -36,6 +36,8 @@ pub(crate) enum Actions {
     Pull,
     Push,
     Delete,
+    /// Listing the repositories of a registry.
+    Catalog,
 }
 
 /// What a request needs to be allowed.
@@ -67,6 +69,13 @@ impl Access {
         }
     }
 
+    pub(crate) fn catalog(host: &RegistryHost) -> Self {
+        Self {
+            actions: Actions::Catalog,
+            ..Self::host(host)
+        }
+    }
+
     /// The same, and reading `source` besides.
     #[must_use]
     pub(crate) fn and_pull(mut self, source: &Repository) -> Self {
@@ -79,6 +88,7 @@ impl Access {
             Actions::Pull => "pull",
             Actions::Push => "pull,push",
             Actions::Delete => "delete",
+            Actions::Catalog => return vec!["registry:catalog:*".to_owned()],
         };
         let own = self.repository.iter();
         own.map(|path| format!("repository:{path}:{actions}"))

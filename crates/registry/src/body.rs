@@ -1,26 +1,32 @@
-//! Bodies that can be sent again from their start, and that tell how far they are.
+//! Bodies that can be sent again from any place, and that tell how far they are.
 
 use std::fs::File;
-use std::io::{self, Read};
+use std::io::{self, Read, Seek, SeekFrom};
+use std::path::Path;
 use std::pin::Pin;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
+use futures_util::StreamExt as _;
 use http_body::{Frame, SizeHint};
 use tokio::sync::mpsc;
 
 use crate::BlobBody;
 use crate::answer::Failure;
+use crate::source::{BlobReadError, BlobStream};
 
 /// How much is read and sent at a time.
 const PIECE: usize = 256 * 1024;
 /// How many pieces wait between the file and the network.
 const AHEAD: usize = 2;
 
-/// Told, after each piece, how many bytes have been handed to the network.
+/// Told, after each piece, how many bytes of the blob have been handed to the network.
 pub(crate) type OnProgress = Arc<dyn Fn(u64) + Send + Sync>;
+
+/// Why a body broke off on this side. A broken connection looks the same from the outside.
+pub(crate) type Broken = Arc<Mutex<Option<BlobReadError>>>;
 
 /// What a request sends.
 #[derive(Clone)]
@@ -28,44 +34,61 @@ pub(crate) enum Payload {
     Bytes(Bytes),
     Blob {
         body: BlobBody,
+        /// Where in the blob the body begins.
+        from: u64,
+        /// How long the body is.
         size: u64,
         progress: OnProgress,
+        broken: Broken,
     },
 }
 
 impl Payload {
-    /// A fresh body, from the first byte, and the count of what it has handed over.
+    /// A fresh body, from its first byte, and the count of what it has handed over.
     pub(crate) fn start(&self) -> Result<(reqwest::Body, Arc<AtomicU64>), Failure> {
         let sent = Arc::new(AtomicU64::new(0));
         let body = match self {
             Self::Bytes(bytes) => return Ok((reqwest::Body::from(bytes.clone()), sent)),
             Self::Blob {
                 body,
+                from,
                 size,
                 progress,
+                broken,
             } => Upload {
                 pieces: match body {
-                    BlobBody::Bytes(bytes) => Pieces::Memory(bytes.clone()),
-                    BlobBody::File(path) => {
-                        let file = File::open(path).map_err(|error| {
-                            Failure::permanent(format!("cannot open {}: {error}", path.display()))
-                        })?;
-                        Pieces::File(read_ahead(file))
-                    }
+                    BlobBody::Bytes(bytes) => Pieces::Memory(bytes.slice(*from as usize..)),
+                    BlobBody::File(path) => Pieces::File(read_ahead(
+                        open_at(path, *from).map_err(Failure::permanent)?,
+                        path,
+                    )),
+                    BlobBody::Stream(reader) => Pieces::Stream(Mutex::new(reader.read_from(*from))),
                 },
+                from: *from,
                 size: *size,
                 sent: Arc::clone(&sent),
                 progress: Arc::clone(progress),
+                broken: Arc::clone(broken),
             },
         };
         Ok((reqwest::Body::wrap(body), sent))
     }
 }
 
+fn open_at(path: &Path, from: u64) -> Result<File, String> {
+    let open = || {
+        let mut file = File::open(path)?;
+        file.seek(SeekFrom::Start(from))?;
+        Ok(file)
+    };
+    open().map_err(|error: io::Error| format!("cannot open {}: {error}", path.display()))
+}
+
 /// Reads a file on a blocking thread, never more than a few pieces ahead; stops when nobody takes
 /// them any more.
-fn read_ahead(mut file: File) -> mpsc::Receiver<io::Result<Bytes>> {
+fn read_ahead(mut file: File, path: &Path) -> mpsc::Receiver<Result<Bytes, BlobReadError>> {
     let (sender, receiver) = mpsc::channel(AHEAD);
+    let path = path.to_owned();
     tokio::task::spawn_blocking(move || {
         loop {
             let mut piece = Vec::with_capacity(PIECE);
@@ -73,7 +96,10 @@ fn read_ahead(mut file: File) -> mpsc::Receiver<io::Result<Bytes>> {
             let message = match read {
                 Ok(0) => return,
                 Ok(_) => Ok(Bytes::from(piece)),
-                Err(error) => Err(error),
+                Err(error) => Err(BlobReadError::Local(format!(
+                    "cannot read {}: {error}",
+                    path.display()
+                ))),
             };
             let broken = message.is_err();
             if sender.blocking_send(message).is_err() || broken {
@@ -86,14 +112,31 @@ fn read_ahead(mut file: File) -> mpsc::Receiver<io::Result<Bytes>> {
 
 enum Pieces {
     Memory(Bytes),
-    File(mpsc::Receiver<io::Result<Bytes>>),
+    File(mpsc::Receiver<Result<Bytes, BlobReadError>>),
+    /// Never locked: a stream may not be shared between threads, and a body has to say it can be.
+    Stream(Mutex<BlobStream>),
 }
 
 struct Upload {
     pieces: Pieces,
+    from: u64,
     size: u64,
     sent: Arc<AtomicU64>,
     progress: OnProgress,
+    broken: Broken,
+}
+
+impl Upload {
+    fn left(&self) -> u64 {
+        self.size.saturating_sub(self.sent.load(Ordering::Relaxed))
+    }
+
+    /// Ends the body before its end, so that nobody takes it for complete.
+    fn break_off(&self, error: BlobReadError) -> io::Error {
+        let text = error.to_string();
+        *self.broken.lock().expect("no holder of the reason panics") = Some(error);
+        io::Error::other(text)
+    }
 }
 
 impl http_body::Body for Upload {
@@ -105,6 +148,10 @@ impl http_body::Body for Upload {
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, io::Error>>> {
         let this = self.get_mut();
+        let left = this.left();
+        if left == 0 {
+            return Poll::Ready(None);
+        }
         let piece = match &mut this.pieces {
             Pieces::Memory(rest) if rest.is_empty() => None,
             Pieces::Memory(rest) => Some(Ok(rest.split_to(rest.len().min(PIECE)))),
@@ -112,24 +159,35 @@ impl http_body::Body for Upload {
                 Poll::Pending => return Poll::Pending,
                 Poll::Ready(piece) => piece,
             },
-        };
-        Poll::Ready(match piece {
-            None => None,
-            Some(Err(error)) => Some(Err(error)),
-            Some(Ok(piece)) => {
-                let sent =
-                    this.sent.fetch_add(piece.len() as u64, Ordering::Relaxed) + piece.len() as u64;
-                (this.progress)(sent);
-                Some(Ok(Frame::data(piece)))
+            Pieces::Stream(stream) => {
+                let stream = stream.get_mut().expect("it is never locked");
+                match stream.poll_next_unpin(context) {
+                    Poll::Pending => return Poll::Pending,
+                    Poll::Ready(piece) => piece,
+                }
             }
-        })
+        };
+        Poll::Ready(Some(match piece {
+            None => Err(this.break_off(BlobReadError::Local(format!(
+                "the source ended {left} bytes too early"
+            )))),
+            Some(Err(error)) => Err(this.break_off(error)),
+            Some(Ok(mut piece)) => {
+                // A chunk may end in the middle of a piece.
+                piece.truncate(usize::try_from(left).unwrap_or(usize::MAX));
+                let length = piece.len() as u64;
+                let sent = this.sent.fetch_add(length, Ordering::Relaxed) + length;
+                (this.progress)(this.from + sent);
+                Ok(Frame::data(piece))
+            }
+        }))
     }
 
     fn is_end_stream(&self) -> bool {
-        self.size == 0 || self.sent.load(Ordering::Relaxed) >= self.size
+        self.left() == 0
     }
 
     fn size_hint(&self) -> SizeHint {
-        SizeHint::with_exact(self.size.saturating_sub(self.sent.load(Ordering::Relaxed)))
+        SizeHint::with_exact(self.left())
     }
 }

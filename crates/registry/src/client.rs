@@ -9,6 +9,7 @@ use launchway_model::{Digest, Reference, RegistryHost, Repository, Tag};
 use launchway_oci::spec::Descriptor;
 
 use crate::core::Core;
+use crate::source::BlobReader;
 use crate::{ClientError, ClientOptions, RegistryError};
 
 /// The largest manifest that is read, in bytes.
@@ -65,12 +66,27 @@ pub struct BlobSource {
     pub body: BlobBody,
 }
 
-/// Where a blob's bytes are; can be read again when an upload starts over.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// Where a blob's bytes are; can be read again when an upload goes on or starts over.
+#[derive(Clone, Debug)]
 pub enum BlobBody {
     File(PathBuf),
     Bytes(Bytes),
+    /// Read while it is sent, and checked against the digest before the upload is completed.
+    Stream(Arc<dyn BlobReader>),
 }
+
+impl PartialEq for BlobBody {
+    fn eq(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::File(one), Self::File(other)) => one == other,
+            (Self::Bytes(one), Self::Bytes(other)) => one == other,
+            (Self::Stream(one), Self::Stream(other)) => Arc::ptr_eq(one, other),
+            _ => false,
+        }
+    }
+}
+
+impl Eq for BlobBody {}
 
 /// How a blob came to be in a repository.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -160,6 +176,19 @@ impl Client {
         self.core.read_blob(repository, digest, limit).await
     }
 
+    /// Reads a blob piece by piece, from any place, without storing it: give it to
+    /// [`Client::push_blob`] to copy a blob from one registry to another. Nothing is asked before
+    /// a stream is read. What breaks off is taken up again where it stopped, from mirrors first,
+    /// and checked on its way: the last piece of wrong content is never handed over.
+    pub fn blob_reader(
+        &self,
+        repository: &Repository,
+        digest: &Digest,
+        size: u64,
+    ) -> Arc<dyn BlobReader> {
+        Arc::new(Arc::clone(&self.core).blob_reader(repository, digest, size))
+    }
+
     /// Brings a blob into a repository: not at all when it is there, without sending it when one
     /// of the `mount_from` repositories on the same registry has it, else in one stream. Callers
     /// who push the same blob at the same time share one upload.
@@ -187,6 +216,13 @@ impl Client {
     /// are left out.
     pub async fn tags(&self, repository: &Repository) -> Result<Vec<Tag>, RegistryError> {
         self.core.tags(repository).await
+    }
+
+    /// All repositories of a registry that may be seen. Most public registries do not tell, which
+    /// is an error of the class auth, missing or permanent. Names that are no repository paths by
+    /// the grammar are left out.
+    pub async fn catalog(&self, host: &RegistryHost) -> Result<Vec<Repository>, RegistryError> {
+        self.core.catalog(host).await
     }
 
     /// What refers to a manifest (signatures, records), of one artifact type or of all. Empty

@@ -91,6 +91,21 @@ impl Core {
         )
     }
 
+    /// The tries of a call that concerns no repository. `request` is for people.
+    pub(crate) fn tries_of_host<'a>(
+        &'a self,
+        host: &'a RegistryHost,
+        request: String,
+    ) -> Tries<'a> {
+        Tries::new(
+            &self.retry,
+            &self.gates,
+            &*self.transport.emit,
+            host,
+            request,
+        )
+    }
+
     /// The URL of something in a repository; `what` may have a query.
     pub(crate) fn url(&self, repository: &Repository, what: &str) -> Result<Url, Failure> {
         let path = format!("{}/{what}", repository.path());

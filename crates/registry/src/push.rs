@@ -14,10 +14,11 @@ use reqwest::Url;
 
 use crate::answer::Failure;
 use crate::auth::{Access, Actions};
-use crate::body::{OnProgress, Payload};
+use crate::body::{Broken, OnProgress, Payload};
 use crate::core::Core;
 use crate::endpoint::authority;
 use crate::manifests::CONTENT_DIGEST;
+use crate::source::Verified;
 use crate::transport::{Answer, Request};
 use crate::{BlobBody, BlobSource, ClientEvent, Direction, ErrorClass, PushOutcome, RegistryError};
 
@@ -126,6 +127,7 @@ impl Core {
         let what = format!("blobs/{}", blob.digest);
         let mut tries = self.tries(&Method::PUT, &repository, &what);
         check_size(&blob).map_err(|failure| tries.give_up(failure))?;
+        let blob = checked(blob);
         // A lost answer may hide a finished upload, so the question comes again with every try.
         let mut ask_first = known.is_none();
         loop {
@@ -242,10 +244,13 @@ impl Core {
         location
             .query_pairs_mut()
             .append_pair("digest", &blob.digest.to_string());
+        let broken = Broken::default();
         let payload = Payload::Blob {
             body: blob.body.clone(),
+            from: 0,
             size: blob.size,
             progress: self.progress_of(repository, blob),
+            broken: Arc::clone(&broken),
         };
         let request = Request::new(Method::PUT, location)
             .header(
@@ -256,6 +261,13 @@ impl Core {
             .payload(payload);
         let access = Access::to(repository, Actions::Push);
         let answer = self.ask(&access, &request).await.map_err(|failure| {
+            let broken = broken
+                .lock()
+                .expect("no holder of the reason panics")
+                .take();
+            if let Some(error) = broken {
+                return Failure::permanent(error.to_string());
+            }
             match failure.status {
                 // The registry forgot the upload it had begun; a new one can be.
                 Some(404) => Failure {
@@ -290,9 +302,27 @@ impl Core {
     }
 }
 
+/// The same blob, its content checked before the upload is complete. What is here already is the
+/// business of the registry, which has to check it as well.
+fn checked(blob: BlobSource) -> BlobSource {
+    match blob.body {
+        BlobBody::Stream(reader) if !reader.is_verified() => BlobSource {
+            body: BlobBody::Stream(Arc::new(Verified::new(
+                reader,
+                blob.digest.clone(),
+                blob.size,
+                Arc::default(),
+            ))),
+            ..blob
+        },
+        _ => blob,
+    }
+}
+
 /// A body of another size than announced would break the request off in the middle.
 fn check_size(blob: &BlobSource) -> Result<(), Failure> {
     let size = match &blob.body {
+        BlobBody::Stream(_) => return Ok(()),
         BlobBody::Bytes(bytes) => bytes.len() as u64,
         BlobBody::File(path) => fs::metadata(path)
             .map_err(|error| {

@@ -13,8 +13,9 @@ use serde::Deserialize;
 use tokio::sync::Semaphore;
 
 use crate::answer::Failure;
+use crate::auth::{Access, Actions};
 use crate::core::Core;
-use crate::listing::PAGES;
+use crate::listing::Pages;
 use crate::{ErrorClass, RegistryError};
 
 /// Lets one caller at a time change the stand-in tag of a subject, so that no entry is lost
@@ -112,9 +113,11 @@ impl Core {
             url.query_pairs_mut().append_pair("artifactType", wanted);
         }
         let mut found = Vec::new();
-        for _ in 0..PAGES {
+        let mut pages = Pages::starting_at(&url);
+        let access = Access::to(repository, Actions::Pull);
+        loop {
             tries.start().await?;
-            let page = match self.page(repository, &url).await {
+            let page = match self.page(&access, &url).await {
                 Ok(page) => page,
                 // A registry with lists answers 200 even for a subject it does not have. The
                 // others answer 404, and some of them what they answer to any unknown path.
@@ -149,12 +152,14 @@ impl Core {
                 return Ok(None);
             };
             found.extend(index.manifests);
-            match page.next {
-                Some(next) => url = next,
-                None => return Ok(Some(found)),
-            }
+            let Some(next) = page.next else {
+                return Ok(Some(found));
+            };
+            pages
+                .turn_to(&next)
+                .map_err(|failure| tries.give_up(failure))?;
+            url = next;
         }
-        Err(tries.give_up(Failure::permanent("the list of referrers does not end")))
     }
 
     /// The index under the stand-in tag; None when there is none.

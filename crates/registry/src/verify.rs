@@ -3,7 +3,8 @@
 use aws_lc_rs::digest::{Context, SHA256, SHA512};
 use launchway_model::{Algorithm, Digest};
 
-/// Hashes content piece by piece.
+/// Hashes content piece by piece. A clone goes on from the same state.
+#[derive(Clone)]
 pub(crate) struct Hasher {
     algorithm: Algorithm,
     context: Context,

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use launchway_registry::{
-    BlobBody, BlobSource, ClientEvent, Direction, ErrorClass, ManifestTarget, PushOutcome,
+    BlobBody, BlobSource, Client, ClientEvent, Direction, ErrorClass, ManifestTarget, PushOutcome,
 };
 use launchway_testkit::http::{Answer, Server, Step};
 
@@ -424,4 +424,54 @@ async fn a_caller_who_goes_away_does_not_spoil_it_for_others() {
     assert!(first.is_err());
     assert_eq!(second, Ok(PushOutcome::Uploaded));
     server.finish();
+}
+
+/// A blob of the source's repository `s`, to be sent to `a`.
+fn passed_on(client: &Client, source: &Server, bytes: &[u8]) -> BlobSource {
+    let (from, size) = (repository(source, "s"), bytes.len() as u64);
+    BlobSource {
+        body: BlobBody::Stream(client.blob_reader(&from, &digest(bytes), size)),
+        ..blob(bytes)
+    }
+}
+
+fn stored(bytes: &[u8], answer: Answer) -> Step {
+    Step::new("GET", format!("/v2/s/blobs/{}", digest(bytes)), answer)
+}
+
+#[tokio::test]
+async fn a_blob_goes_from_one_registry_to_another() {
+    let bytes = content(3_000_000);
+    let half = 1_700_000;
+    let whole = || Answer::status(200).body(bytes.clone());
+    let rest = Answer::status(206)
+        .header("content-range", format!("bytes {half}-2999999/3000000"))
+        .body(bytes[half..].to_vec());
+    for (name, steps) in [
+        ("at once", vec![stored(&bytes, whole())]),
+        (
+            "the source breaks off",
+            vec![
+                stored(&bytes, whole().reset_after(half)).without("range"),
+                stored(&bytes, Answer::status(503)),
+                stored(&bytes, rest).with("range", format!("bytes={half}-")),
+            ],
+        ),
+    ] {
+        let source = Server::start(steps).await;
+        let target = Server::start(vec![
+            head(&bytes, 404),
+            Step::new("POST", UPLOADS, begun("/up/1")),
+            Step::new("PUT", "/up/1", Answer::status(201)).with("content-length", "3000000"),
+        ])
+        .await;
+        let client = client();
+        let passed = passed_on(&client, &source, &bytes);
+        let outcome = client
+            .push_blob(&repository(&target, "a"), &passed, &[])
+            .await;
+        assert_eq!(outcome, Ok(PushOutcome::Uploaded), "{name}");
+        assert_eq!(target.finish()[2].body, bytes, "{name}");
+        source.finish();
+    }
 }
