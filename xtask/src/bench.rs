@@ -1,7 +1,8 @@
-//! `cargo xtask bench`: Launchway beside other builders, with the same work on the same machine.
+//! `cargo xtask bench`: Launchway beside other people's tools, with the same work on the same machine.
 
 mod contestants;
 mod family;
+mod registry;
 
 use anyhow::Result;
 
@@ -15,10 +16,40 @@ pub(crate) struct Arguments {
 enum What {
     /// The example's four variants: cold, after a version bump, and with nothing to do
     Family(family::Arguments),
+    /// The registry client and the embedded registry: probes, copies, pushes, listings, throughput
+    Registry(registry::Arguments),
 }
 
 pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     match &arguments.what {
         What::Family(arguments) => family::run(arguments),
+        What::Registry(arguments) => registry::run(arguments),
+    }
+}
+
+fn median(mut values: Vec<f64>) -> f64 {
+    values.sort_by(f64::total_cmp);
+    let middle = values.len() / 2;
+    if values.len() % 2 == 1 {
+        values[middle]
+    } else {
+        f64::midpoint(values[middle - 1], values[middle])
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::median;
+
+    #[test]
+    fn the_median_is_in_the_middle() {
+        for (values, expected) in [
+            (vec![3.0], 3.0),
+            (vec![3.0, 1.0], 2.0),
+            (vec![9.0, 1.0, 2.0], 2.0),
+            (vec![4.0, 1.0, 3.0, 2.0], 2.5),
+        ] {
+            assert!((median(values) - expected).abs() < 1e-9);
+        }
     }
 }

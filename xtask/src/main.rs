@@ -37,7 +37,7 @@ enum Command {
     Demo(demo::Arguments),
     /// Set up what the tests need, and run them all
     Test(test::Arguments),
-    /// Measure Launchway beside other builders
+    /// Measure Launchway beside other builders and registry clients
     Bench(bench::Arguments),
     /// Check the rules that the compiler cannot: who may depend on whom, and house rules
     Fences,

@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
@@ -15,6 +15,7 @@ use crate::shell;
 pub(crate) struct Server {
     child: Child,
     address: SocketAddr,
+    log: PathBuf,
 }
 
 impl Server {
@@ -53,6 +54,16 @@ impl Server {
         self.address.to_string()
     }
 
+    /// Of its process.
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Where it writes what it has to say; Debian's `docker-registry` a line for each request.
+    pub(crate) fn log(&self) -> &Path {
+        &self.log
+    }
+
     fn start(mut command: Command, address: SocketAddr, log: &Path) -> Result<Self> {
         let output = fs::File::create(log)?;
         let child = command
@@ -61,7 +72,11 @@ impl Server {
             .stderr(output)
             .spawn()
             .with_context(|| format!("cannot start {}", command.get_program().display()))?;
-        let mut server = Self { child, address };
+        let mut server = Self {
+            child,
+            address,
+            log: log.to_owned(),
+        };
         let deadline = Instant::now() + Duration::from_secs(20);
         while TcpStream::connect(address).is_err() {
             let ended = server.child.try_wait()?;

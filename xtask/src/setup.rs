@@ -25,6 +25,8 @@ pub(crate) const NPM: Package = package("npm", "npm");
 pub(crate) const UIDMAP: Package = package("uidmap", "newuidmap");
 pub(crate) const BUSYBOX: Package = package("busybox-static", "busybox");
 pub(crate) const ZSTD: Package = package("zstd", "zstd");
+pub(crate) const DOCKER_REGISTRY: Package = package("docker-registry", "docker-registry");
+pub(crate) const SKOPEO: Package = package("skopeo", "skopeo");
 pub(crate) const CERTIFICATES: Package =
     package("ca-certificates", "/etc/ssl/certs/ca-certificates.crt");
 pub(crate) const DEBIAN_KEYS: Package = package(

@@ -10,6 +10,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail};
 
 use super::contestants::{Bake, Contestant, Native, PerVariant, Versions};
+use super::median;
 use crate::example::{self, Bump};
 use crate::launchway::{Launchway, Target};
 use crate::peers::{self, Peers};
@@ -318,31 +319,4 @@ fn print(
         println!("| {} | {} |", one.title, cells.join(" | "));
     }
     Ok(())
-}
-
-fn median(mut values: Vec<f64>) -> f64 {
-    values.sort_by(f64::total_cmp);
-    let middle = values.len() / 2;
-    if values.len() % 2 == 1 {
-        values[middle]
-    } else {
-        f64::midpoint(values[middle - 1], values[middle])
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::median;
-
-    #[test]
-    fn the_median_is_in_the_middle() {
-        for (values, expected) in [
-            (vec![3.0], 3.0),
-            (vec![3.0, 1.0], 2.0),
-            (vec![9.0, 1.0, 2.0], 2.0),
-            (vec![4.0, 1.0, 3.0, 2.0], 2.5),
-        ] {
-            assert!((median(values) - expected).abs() < 1e-9);
-        }
-    }
 }
