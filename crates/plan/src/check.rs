@@ -108,7 +108,7 @@ fn names_are_known(plan: &Plan, wrong: &mut impl FnMut(String)) {
             | Action::Tag { registry, .. }
             | Action::Roll { registry, .. }
             | Action::Verify { registry }
-            | Action::Record { registry } => vec![*registry],
+            | Action::Record { registry, .. } => vec![*registry],
         };
         if registries.iter().any(|at| *at >= plan.registries.len()) {
             wrong(format!(
@@ -406,7 +406,9 @@ fn writes_are_verified_and_recorded(plan: &Plan, wrong: &mut impl FnMut(String))
         if writes && !has(&Action::Verify { registry: at }) {
             wrong(format!("{registry} is written to, but not verified"));
         }
-        if writes && !has(&Action::Record { registry: at }) {
+        let recorded =
+            |action: &Action| matches!(action, Action::Record { registry, .. } if *registry == at);
+        if writes && !actions().any(recorded) {
             wrong(format!(
                 "{registry} is written to, but the release is not recorded there"
             ));

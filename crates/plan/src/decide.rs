@@ -425,17 +425,21 @@ impl<'a> Maker<'a> {
         }
     }
 
+    /// A release is recorded wherever something of it is written, and where it is complete but for
+    /// its record: the program may have ended in between.
     fn record(&mut self) {
-        if self.view.graph.request.version.is_none() {
+        let Some((node, tag)) = self.view.graph.record_tag() else {
             return;
-        }
+        };
         for &registry in &self.active {
-            if self
-                .actions
-                .iter()
-                .any(|action| writes_to(action, registry))
-            {
-                self.actions.push(Action::Record { registry });
+            let reference = self.view.reference(registry, node, &tag);
+            let mut actions = self.actions.iter();
+            let writes = actions.any(|action| writes_to(action, registry));
+            if writes || self.view.inventory.of(&reference) == Observed::Absent {
+                self.actions.push(Action::Record {
+                    registry,
+                    reference,
+                });
             }
         }
     }
@@ -446,7 +450,7 @@ pub(crate) fn writes_to(action: &Action, at: usize) -> bool {
         Action::Push { registry, .. }
         | Action::Tag { registry, .. }
         | Action::Roll { registry, .. }
-        | Action::Record { registry } => *registry == at,
+        | Action::Record { registry, .. } => *registry == at,
         Action::Copy { to, .. } => *to == at,
         Action::Build { .. }
         | Action::Graft { .. }

@@ -143,6 +143,11 @@ fn action_json(plan: &Plan, action: &Action) -> Value {
             "action": "roll", "node": node.to_string(), "registry": registry(*at),
             "reference": reference.to_string(), "expect": expect(e),
         }),
-        Action::Record { registry: at } => json!({ "action": "record", "registry": registry(*at) }),
+        Action::Record {
+            registry: at,
+            reference,
+        } => json!({
+            "action": "record", "registry": registry(*at), "reference": reference.to_string(),
+        }),
     }
 }

@@ -15,6 +15,7 @@ mod facts;
 mod graph;
 mod inventory;
 mod json;
+mod lacking;
 mod line;
 mod reason;
 mod value;
@@ -28,6 +29,7 @@ pub use graph::{
 };
 pub use inventory::{Inventory, Observed, annotation};
 pub use json::to_json;
+pub use lacking::{concerned, lacking};
 pub use line::ReleaseLine;
 pub use value::{Action, Degraded, Expect, NodePlan, NodeState, Phase, Plan};
 pub use version::{ReleaseVersion, VersionError};

@@ -105,7 +105,10 @@ pub enum Action {
         expect: Expect,
     },
     /// Store the release record.
-    Record { registry: usize },
+    Record {
+        registry: usize,
+        reference: Reference,
+    },
 }
 
 /// The phases of the release transaction, in order.

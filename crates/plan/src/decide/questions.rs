@@ -4,10 +4,15 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use launchway_diagnostics::Diagnostic;
 use launchway_manifest::RegistryPrefix;
-use launchway_model::{Reference, Repository};
+use launchway_model::{Reference, Repository, Tag};
 
 use crate::value::Degraded;
 use crate::{Graph, Inventory, Node, NodeId, Observed, ReleaseVersion, codes};
+
+/// How long a tag may be, in characters, by the distribution spec.
+const TAG_LIMIT: usize = 128;
+/// What the tags of records begin with.
+const RECORD_PREFIX: &str = "launchway-record-";
 
 /// Every reference whose state a plan depends on, and the repositories whose tags it must know.
 #[derive(Clone, Debug, Default)]
@@ -31,6 +36,23 @@ impl Graph {
     pub(crate) fn may_roll(&self) -> bool {
         let version = self.request.version.as_ref();
         self.request.promote && version.is_some_and(ReleaseVersion::is_stable)
+    }
+
+    /// Where the record of a release stands on each registry: whose repository, and the tag. It is
+    /// named after the release tag of the first node that has one.
+    pub fn record_tag(&self) -> Option<(&Node, Tag)> {
+        let version = self.request.version.as_ref()?;
+        let released = self.nodes.iter().find(|node| !node.release_tags.is_empty());
+        let node = released.or(self.nodes.first())?;
+        let name = match node.release_tags.first() {
+            Some(tag) => tag.to_string(),
+            None => format!("v{version}"),
+        };
+        // The grammar ends a tag at 128 characters, and the version is in the last of them.
+        let room = TAG_LIMIT - RECORD_PREFIX.len();
+        let name = &name[name.len().saturating_sub(room)..];
+        let tag = format!("{RECORD_PREFIX}{name}").parse().ok()?;
+        Some((node, tag))
     }
 
     /// The nodes whose releases the rolling tags of a node follow: its own, and for a base without
@@ -89,6 +111,11 @@ pub(super) fn questions_by_registry(
                     }));
                 }
                 questions.references.insert(reference);
+            }
+            if let Some((owner, tag)) = graph.record_tag()
+                && owner.id == node.id
+            {
+                questions.references.insert(repository.with_tag(tag));
             }
             if graph.may_roll() && !node.rolling_tags.is_empty() {
                 let followed = graph.followed_by(node).into_iter();

@@ -216,7 +216,13 @@ fn wrong_places_and_expectations_are_found() {
     );
     finds(
         cold(),
-        |plan| plan.actions.push(Action::Record { registry: 7 }),
+        |plan| {
+            let reference = "ghcr.io/me/dev:launchway-record-v1.0.0".parse().unwrap();
+            plan.actions.push(Action::Record {
+                registry: 7,
+                reference,
+            });
+        },
         "is about a registry that does not exist",
     );
     finds(

@@ -122,7 +122,7 @@ fn the_form_is_this() {
             "tag dev/pi docker.io/me v1.1.0-pi absent",
             "verify - docker.io/me - -",
             "roll dev/pi docker.io/me latest-pi a digest",
-            "record - docker.io/me - -",
+            "record - docker.io/me launchway-record-v1.1.0 -",
         ]
     );
 }

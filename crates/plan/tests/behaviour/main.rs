@@ -6,6 +6,7 @@ mod checker;
 mod families;
 mod hashing;
 mod json;
+mod lacking;
 mod random;
 mod refusals;
 mod resume;

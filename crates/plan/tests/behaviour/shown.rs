@@ -103,7 +103,7 @@ pub(crate) fn done(plan: &Plan) -> String {
                 "roll",
                 format!("{}:{}{}", letter(*registry), tag(reference), over(expect)),
             ),
-            Action::Record { registry } => ("record", letter(*registry).to_string()),
+            Action::Record { registry, .. } => ("record", letter(*registry).to_string()),
         };
         if verb == last {
             write!(text, " {what}").unwrap();

@@ -366,6 +366,14 @@ impl World {
                 };
                 (reference, expect, published)
             }
+            Action::Record { reference, .. } => {
+                let record = Observed::Present {
+                    digest: sha("record"),
+                    annotations: BTreeMap::new(),
+                };
+                self.inventory.insert(reference.clone(), record);
+                return;
+            }
             _ => return,
         };
         let before = self.inventory.get(reference);
