@@ -3,6 +3,7 @@
 mod commands;
 mod failure;
 mod family;
+mod lacking;
 mod report;
 mod settings;
 mod show_plan;

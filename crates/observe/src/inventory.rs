@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use futures_util::future::join;
+use futures_util::future::join3;
 use futures_util::{StreamExt as _, stream};
 use launchway_model::{Digest, Reference, Repository, Tag};
 use launchway_oci::spec::Annotations;
@@ -16,20 +16,52 @@ use crate::AT_ONCE;
 /// are in the repositories where rolling tags may move.
 ///
 /// Only the registry itself says what a tag stands for; a mirror may lag behind. The annotations
-/// are read by digest, once for all tags of a repository that stand for the same.
-pub async fn inventory(client: &Client, questions: &Questions) -> Inventory {
-    let (references, tags) = join(
-        observe(client, &questions.references),
+/// are read by digest, once for all tags of a repository that stand for the same, and not at all
+/// where they are `known`.
+pub async fn inventory(
+    client: &Client,
+    questions: &Questions,
+    known: &BTreeMap<Digest, Annotations>,
+) -> Inventory {
+    let (mut references, bare, tags) = join3(
+        observe(client, &questions.references, known),
+        exists(client, &questions.bare),
         tags(client, &questions.repositories),
     )
     .await;
+    references.extend(bare);
     Inventory { references, tags }
 }
 
-/// What stands behind each reference, with the annotations of its index or manifest.
-pub async fn observe(
+/// Whether references are there, without what they say of themselves.
+async fn exists(
     client: &Client,
     references: &BTreeSet<Reference>,
+) -> BTreeMap<Reference, Observed> {
+    stream::iter(references.iter().cloned())
+        .map(|reference| async move {
+            let observed = match client.probe(&reference).await {
+                Probe::Present(found) => Observed::Present {
+                    digest: found.digest,
+                    annotations: Annotations::default(),
+                },
+                Probe::Absent => Observed::Absent,
+                Probe::Unknown(error) => Observed::Unknown {
+                    why: error.to_string(),
+                },
+            };
+            (reference, observed)
+        })
+        .buffer_unordered(AT_ONCE)
+        .collect()
+        .await
+}
+
+/// What stands behind each reference, with the annotations of its index or manifest.
+async fn observe(
+    client: &Client,
+    references: &BTreeSet<Reference>,
+    known: &BTreeMap<Digest, Annotations>,
 ) -> BTreeMap<Reference, Observed> {
     let probes: Vec<(Reference, Probe)> = stream::iter(references.iter().cloned())
         .map(|reference| async move {
@@ -42,6 +74,7 @@ pub async fn observe(
     let present: BTreeSet<Reference> = probes
         .iter()
         .filter_map(|(reference, probe)| match probe {
+            Probe::Present(found) if known.contains_key(&found.digest) => None,
             Probe::Present(found) => Some(by_digest(reference, &found.digest)),
             Probe::Absent | Probe::Unknown(_) => None,
         })
@@ -60,10 +93,13 @@ pub async fn observe(
             why: error.to_string(),
         },
         Probe::Present(found) => {
-            match annotations
-                .get(&by_digest(reference, &found.digest))
-                .cloned()
-            {
+            let known = known.get(&found.digest).cloned().map(Ok);
+            let read = || {
+                annotations
+                    .get(&by_digest(reference, &found.digest))
+                    .cloned()
+            };
+            match known.or_else(read) {
                 Some(Ok(annotations)) => Observed::Present {
                     digest: found.digest,
                     annotations,
@@ -168,7 +204,9 @@ mod tests {
             Step::new("HEAD", at("down"), Answer::status(503)),
             // Once, though two tags stand for it.
             Step::new("GET", at(&digest(index)), manifest(index)),
-            Step::new("GET", at(&digest(plain)), manifest(plain)),
+            // Nobody reads what a record says, and what was known before.
+            Step::new("HEAD", at("record"), manifest("a record")),
+            Step::new("HEAD", at("no-record"), Answer::status(404)),
             Step::new("GET", at(&digest(broken)), manifest(broken)),
             Step::new(
                 "GET",
@@ -195,8 +233,13 @@ mod tests {
                 .iter()
                 .map(|name| repository(name))
                 .collect(),
+            bare: ["record", "no-record"].map(reference).into(),
         };
-        let found = inventory(&client(), &questions).await;
+        let known = BTreeMap::from([(
+            digest(plain).parse().unwrap(),
+            Annotations::from([("known".to_owned(), "before".to_owned())]),
+        )]);
+        let found = inventory(&client(), &questions, &known).await;
         let present = |body: &str, annotations: &[(&str, &str)]| Observed::Present {
             digest: digest(body).parse().unwrap(),
             annotations: annotations
@@ -212,7 +255,12 @@ mod tests {
             found.of(&reference("latest")),
             present(index, &[("a", "b")])
         );
-        assert_eq!(found.of(&reference("plain")), present(plain, &[]));
+        assert_eq!(
+            found.of(&reference("plain")),
+            present(plain, &[("known", "before")])
+        );
+        assert_eq!(found.of(&reference("record")), present("a record", &[]));
+        assert_eq!(found.of(&reference("no-record")), Observed::Absent);
         assert_eq!(found.of(&reference("gone")), Observed::Absent);
         for tag in ["broken", "down"] {
             let observed = found.of(&reference(tag));

@@ -13,7 +13,7 @@ mod versions;
 
 pub use bases::{PinError, pin_bases};
 pub use git::{GitError, GitFacts, git_facts};
-pub use inventory::{inventory, observe};
+pub use inventory::inventory;
 pub use npm::{Npm, NpmConfig, NpmConfigError, NpmInputs, NpmRetry, Range, RangeError};
 pub use versions::{ResolvedVersion, VersionError, resolve_versions};
 

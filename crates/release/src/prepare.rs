@@ -6,7 +6,7 @@ use std::sync::Arc;
 use futures_util::stream::{self, StreamExt as _};
 use launchway_diagnostics::Diagnostic;
 use launchway_manifest::{Family, Image, RegistryPrefix, TagValues, VersionSource};
-use launchway_model::{ImageName, Platform, Reference, VariantName, VersionName};
+use launchway_model::{Digest, ImageName, Platform, Reference, VariantName, VersionName};
 use launchway_observe::{PinError, inventory, pin_bases as pin_bases_of};
 use launchway_oci::spec::Annotations;
 use launchway_plan::{
@@ -48,6 +48,8 @@ pub struct Hashed {
     pub pins: Pins,
     /// Versions that were taken over from a release that had begun before.
     pub resumed: Option<Reference>,
+    /// What is known of digests already.
+    pub known: BTreeMap<Digest, Annotations>,
 }
 
 fn diagnosed(problems: Vec<Diagnostic>) -> ReleaseError {
@@ -84,14 +86,11 @@ pub async fn hash(
         Ok(())
     });
     let pinning = async {
-        let resumed = match &version {
+        let begun = match &version {
             Some(version) => begun(project, client, asked, version).await,
-            None => None,
+            None => Begun::default(),
         };
-        let (mut pins, from) = match resumed {
-            Some((pins, from)) => (pins, Some(from)),
-            None => (Pins::default(), None),
-        };
+        let mut pins = begun.pins;
         let missing: BTreeSet<VersionName> = project
             .family
             .versions
@@ -105,11 +104,11 @@ pub async fn hash(
                 .await
                 .map_err(diagnosed)?,
         );
-        Ok::<_, ReleaseError>((pins, from))
+        Ok::<_, ReleaseError>((pins, begun.from, begun.known))
     };
     let (pinned, read) = futures_util::future::join(pinning, reading).await;
     read?;
-    let (mut pins, resumed) = pinned?;
+    let (mut pins, resumed, observed) = pinned?;
     let known: BTreeMap<String, String> = pins
         .versions
         .iter()
@@ -139,6 +138,7 @@ pub async fn hash(
         graph,
         pins,
         resumed,
+        known: observed,
     })
 }
 
@@ -149,7 +149,7 @@ pub async fn plan(
     registries: &[RegistryPrefix],
 ) -> Result<Plan, ReleaseError> {
     let questions = hashed.graph.questions(registries).map_err(diagnosed)?;
-    let inventory = inventory(client, &questions).await;
+    let inventory = inventory(client, &questions, &hashed.known).await;
     let mut plan = match decide(hashed.graph, registries, &inventory) {
         Decision::Plan(plan) => *plan,
         Decision::Refused(problems) => return Err(diagnosed(problems)),
@@ -233,13 +233,22 @@ pub fn release_of(family: &Family, text: &str) -> Result<Release, Box<Diagnostic
     }
 }
 
+/// What there is of a release already.
+#[derive(Default)]
+struct Begun {
+    pins: Pins,
+    /// Whose pins they are, first of all.
+    from: Option<Reference>,
+    known: BTreeMap<Digest, Annotations>,
+}
+
 /// The pins of a release of this version that began before: whatever floated then stays as it was.
 async fn begun(
     project: &Project,
     client: &Client,
     asked: &Asked,
     version: &ReleaseVersion,
-) -> Option<(Pins, Reference)> {
+) -> Begun {
     let mut references = Vec::new();
     for registry in &asked.registries {
         for image in &project.family.images {
@@ -249,25 +258,31 @@ async fn begun(
     let answers = stream::iter(references)
         .map(|reference| async move {
             let manifest = client.manifest(&reference).await.ok()?;
-            Some((pins_of(&annotations_of(&manifest.bytes))?, reference))
+            let annotations = annotations_of(&manifest.bytes)?;
+            Some((reference, manifest.digest, annotations))
         })
         .buffered(QUESTIONS)
         .collect::<Vec<_>>()
         .await;
     // Each variant knows the versions it is made of; together they are those of the release.
-    let mut all: Option<(Pins, Reference)> = None;
-    for (pins, reference) in answers.into_iter().flatten() {
-        let (known, _) = all.get_or_insert_with(|| (Pins::default(), reference));
+    let mut begun = Begun::default();
+    for (reference, digest, annotations) in answers.into_iter().flatten() {
+        let pins = pins_of(&annotations);
+        begun.known.insert(digest, annotations);
+        let Some(pins) = pins else {
+            continue;
+        };
+        begun.from.get_or_insert(reference);
         // What the file itself pins does not float: there, the file is right.
         let floats = |name: &VersionName| {
             let source = project.family.versions.get(name);
             source.is_some_and(|source| matches!(source.value, VersionSource::Npm { .. }))
         };
         let floating = pins.versions.into_iter().filter(|(name, _)| floats(name));
-        known.versions.extend(floating);
-        known.bases.extend(pins.bases);
+        begun.pins.versions.extend(floating);
+        begun.pins.bases.extend(pins.bases);
     }
-    all
+    begun
 }
 
 fn release_references(
@@ -361,13 +376,12 @@ fn base_problem(error: &PinError) -> Diagnostic {
     })
 }
 
-fn annotations_of(bytes: &[u8]) -> Annotations {
+/// The annotations of an index or a manifest; none of what is neither.
+fn annotations_of(bytes: &[u8]) -> Option<Annotations> {
     #[derive(serde::Deserialize)]
     struct Annotated {
         annotations: Option<Annotations>,
     }
     let parsed: Option<Annotated> = serde_json::from_slice(bytes).ok();
-    parsed
-        .and_then(|parsed| parsed.annotations)
-        .unwrap_or_default()
+    Some(parsed?.annotations.unwrap_or_default())
 }

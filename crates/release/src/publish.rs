@@ -1,6 +1,7 @@
 //! Publishing: blobs, manifests, indexes and content tags; and copying from one registry to another.
 
-use std::sync::Arc;
+use std::collections::BTreeMap;
+use std::sync::{Arc, MutexGuard};
 use std::time::Instant;
 
 use bytes::Bytes;
@@ -78,6 +79,8 @@ pub(crate) async fn push(
     )
     .await?;
     shop.puller.store().put_blob(&index.bytes)?;
+    let document = (index.bytes.clone(), index.media_type.clone());
+    documents(shop).insert(index.digest.clone(), document);
     shop.tell(Event::PushDone {
         node: node.id.clone(),
         registry: shop.plan.registries[registry].to_string(),
@@ -290,12 +293,22 @@ pub(crate) async fn exact(
     repository: &Repository,
     digest: &Digest,
 ) -> Result<(Bytes, String), ReleaseError> {
-    let manifest = shop
-        .puller
-        .client()
+    let known = documents(shop).get(digest).cloned();
+    if let Some(document) = known {
+        return Ok(document);
+    }
+    let client = shop.puller.client();
+    let manifest = client
         .manifest(&repository.with_digest(digest.clone()))
         .await?;
-    Ok((manifest.bytes, manifest.media_type))
+    let document = (manifest.bytes, manifest.media_type);
+    documents(shop).insert(digest.clone(), document.clone());
+    Ok(document)
+}
+
+fn documents(shop: &Shop) -> MutexGuard<'_, BTreeMap<Digest, (Bytes, String)>> {
+    let documents = shop.documents.lock();
+    documents.expect("no holder of the documents panics")
 }
 
 /// Copies a node with everything that belongs to it from one registry to another, byte for byte.

@@ -8,7 +8,7 @@ mod making;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use futures_util::future::join_all;
 use launchway_engine::{Cancellation, NativeEngine};
@@ -21,6 +21,7 @@ use crate::artifact::{Document, artifact};
 use crate::error::ReleaseError;
 use crate::event::Event;
 use crate::images::Puller;
+use crate::ledger::{Lack, lacks};
 use crate::project::Project;
 use crate::publish::{exact, put_tag};
 use crate::record::{RECORD, RunFacts, record};
@@ -51,6 +52,8 @@ pub struct Outcome {
     pub failures: Vec<ReleaseError>,
     pub tagged: Vec<Reference>,
     pub rolled: Vec<Reference>,
+    /// What each registry lacks of the release all the same.
+    pub lacks: Vec<Lack>,
 }
 
 impl Outcome {
@@ -97,7 +100,9 @@ pub async fn execute(plan: Plan, workshop: Workshop) -> Outcome {
         facts,
         now,
         failed_nodes: BTreeSet::new(),
-        failed_registries: BTreeSet::new(),
+        failed_registries: BTreeMap::new(),
+        pushed: BTreeSet::new(),
+        recorded: Vec::new(),
         outcome: Outcome::default(),
     };
     run.make_and_publish().await;
@@ -106,6 +111,7 @@ pub async fn execute(plan: Plan, workshop: Workshop) -> Outcome {
     run.verify().await;
     run.roll().await;
     run.record().await;
+    run.outcome.lacks = run.lacks();
     Outcome {
         published: run.published,
         ..run.outcome
@@ -119,7 +125,11 @@ struct Transaction {
     now: fn() -> String,
     published: BTreeMap<(NodeId, usize), Digest>,
     failed_nodes: BTreeSet<NodeId>,
-    failed_registries: BTreeSet<usize>,
+    /// With the reason.
+    failed_registries: BTreeMap<usize, String>,
+    /// What this run published; content tags that a registry had already do not count.
+    pushed: BTreeSet<(NodeId, usize)>,
+    recorded: Vec<Reference>,
     outcome: Outcome,
 }
 
@@ -155,7 +165,8 @@ impl Transaction {
     fn fail(&mut self, error: ReleaseError, node: Option<&NodeId>, registry: Option<usize>) {
         match (&error, registry) {
             (ReleaseError::Registry(_), Some(registry)) => {
-                if self.failed_registries.insert(registry) {
+                let why = error.to_string();
+                if self.failed_registries.insert(registry, why).is_none() {
                     self.shop.tell(Event::RegistryFailed {
                         registry: self.plan.registries[registry].to_string(),
                         why: error.to_string(),
@@ -181,7 +192,7 @@ impl Transaction {
     }
 
     fn is_open(&self, node: &NodeId, registry: usize) -> bool {
-        !self.failed_nodes.contains(node) && !self.failed_registries.contains(&registry)
+        !self.failed_nodes.contains(node) && !self.failed_registries.contains_key(&registry)
     }
 
     /// The images that a node stands for, each with the registries that hold it. Registries that were
@@ -189,7 +200,7 @@ impl Transaction {
     fn digests(&self, node: &NodeId) -> BTreeMap<Digest, Vec<usize>> {
         let mut digests: BTreeMap<Digest, Vec<usize>> = BTreeMap::new();
         for ((published, registry), digest) in &self.published {
-            if published == node && !self.failed_registries.contains(registry) {
+            if published == node && !self.failed_registries.contains_key(registry) {
                 digests.entry(digest.clone()).or_default().push(*registry);
             }
         }
@@ -287,7 +298,7 @@ impl Transaction {
             let Action::Verify { registry } = action else {
                 continue;
             };
-            if self.failed_registries.contains(&registry) || !version {
+            if self.failed_registries.contains_key(&registry) || !version {
                 continue;
             }
             let mut checks = Vec::new();
@@ -314,11 +325,13 @@ impl Transaction {
                 }
             }
             let count = checks.len();
+            let children = Mutex::default();
             let results = join_all(checks.into_iter().map(|(node, reference, digest)| {
-                let shop = Arc::clone(&self.shop);
+                let (shop, children) = (Arc::clone(&self.shop), &children);
                 async move {
+                    let platforms = &node.platforms;
                     let result =
-                        verify_reference(&shop, &node.platforms, &reference, &digest).await;
+                        verify_reference(&shop, platforms, &reference, &digest, children).await;
                     (node.id, result)
                 }
             }))
@@ -380,7 +393,7 @@ impl Transaction {
                 }
                 Err(error) => {
                     self.fail(error, Some(&node), Some(registry));
-                    if !self.failed_registries.contains(&registry) {
+                    if !self.failed_registries.contains_key(&registry) {
                         return;
                     }
                 }
@@ -390,20 +403,65 @@ impl Transaction {
 
     async fn record(&mut self) {
         for action in self.start(Phase::Record) {
-            let Action::Record { registry } = action else {
+            let Action::Record {
+                registry,
+                reference,
+            } = action
+            else {
                 continue;
             };
-            if self.failed_registries.contains(&registry) || !self.failed_nodes.is_empty() {
+            if self.failed_registries.contains_key(&registry) || !self.failed_nodes.is_empty() {
                 continue;
             }
-            match self.write_record(registry).await {
-                Ok((reference, digest)) => self.shop.tell(Event::Recorded { reference, digest }),
+            match self.write_record(registry, &reference).await {
+                Ok(digest) => {
+                    self.recorded.push(reference.clone());
+                    self.shop.tell(Event::Recorded { reference, digest });
+                }
                 Err(error) => self.fail(error, None, Some(registry)),
             }
         }
     }
 
-    async fn write_record(&self, registry: usize) -> Result<(Reference, Digest), ReleaseError> {
+    /// What the plan was to write and nobody has written.
+    fn lacks(&self) -> Vec<Lack> {
+        let mut done: BTreeSet<Reference> = BTreeSet::new();
+        for action in &self.plan.actions {
+            let (node, registry, reference) = match action {
+                Action::Push {
+                    node,
+                    registry,
+                    content_tag,
+                    ..
+                }
+                | Action::Copy {
+                    node,
+                    to: registry,
+                    content_tag,
+                    ..
+                } => (node, registry, content_tag),
+                _ => continue,
+            };
+            if self.pushed.contains(&(node.clone(), *registry)) {
+                done.insert(reference.clone());
+            }
+        }
+        let tags = self.outcome.tagged.iter().chain(&self.outcome.rolled);
+        done.extend(tags.chain(&self.recorded).cloned());
+        let blocked = if self.shop.cancellation.is_cancelled() {
+            "interrupted".to_owned()
+        } else {
+            let nodes: Vec<String> = self.failed_nodes.iter().map(ToString::to_string).collect();
+            format!("{} failed", nodes.join(", "))
+        };
+        lacks(&self.plan, &done, &self.failed_registries, &blocked)
+    }
+
+    async fn write_record(
+        &self,
+        registry: usize,
+        reference: &Reference,
+    ) -> Result<Digest, ReleaseError> {
         let value = record(
             &self.plan,
             registry,
@@ -430,24 +488,6 @@ impl Transaction {
         std::fs::write(&partial, &bytes)
             .and_then(|()| std::fs::rename(&partial, &local))
             .map_err(ReleaseError::io("keep the release record"))?;
-        let released = self
-            .plan
-            .graph
-            .nodes
-            .iter()
-            .filter(|node| !node.release_tags.is_empty());
-        let node = released
-            .chain(&self.plan.graph.nodes)
-            .next()
-            .expect("a family has nodes");
-        let tag = node
-            .release_tags
-            .first()
-            .map_or_else(|| format!("v{version}"), ToString::to_string);
-        let tag = format!("launchway-record-{tag}")
-            .parse()
-            .map_err(|error| ReleaseError::Broken(format!("the record's tag: {error}")))?;
-        let reference = self.shop.repository(registry, node).with_tag(tag);
         let blob = Document::new(bytes, RECORD);
         let (empty, manifest) = artifact(RECORD, blob.descriptor(), None, None);
         let client = self.shop.puller.client();
@@ -461,16 +501,17 @@ impl Transaction {
                 .push_blob(&reference.repository, &source, &[])
                 .await?;
         }
-        let target = ManifestTarget::Tag(reference.tag.clone().expect("it was given a tag above"));
+        let target = ManifestTarget::Tag(
+            reference
+                .tag
+                .clone()
+                .expect("planned references have a tag"),
+        );
+        let repository = &reference.repository;
         let digest = client
-            .put_manifest(
-                &reference.repository,
-                target,
-                media::MANIFEST,
-                manifest.bytes,
-            )
+            .put_manifest(repository, target, media::MANIFEST, manifest.bytes)
             .await?;
-        Ok((reference, digest))
+        Ok(digest)
     }
 }
 
@@ -485,18 +526,21 @@ async fn tag_exact(
     put_tag(shop, reference, expect, &media_type, bytes, digest).await
 }
 
-/// Whether a reference stands for a digest, and that digest has every platform.
-pub(crate) async fn verify_reference(
+/// Whether a reference stands for a digest, and that digest has every platform. `children` are the
+/// images of platforms that somebody has asked for; no other asks again.
+async fn verify_reference(
     shop: &Arc<Shop>,
     platforms: &[Platform],
     reference: &Reference,
     digest: &Digest,
+    children: &Mutex<BTreeSet<Reference>>,
 ) -> Result<(), ReleaseError> {
     let client = shop.puller.client();
     let differs = |why: String| ReleaseError::Differs {
         reference: reference.clone(),
         why,
     };
+    // Only the registry itself says what a tag stands for, and a digest always stands for the same.
     match client.probe(reference).await {
         Probe::Present(found) if found.digest == *digest => {}
         Probe::Present(found) => {
@@ -521,7 +565,15 @@ pub(crate) async fn verify_reference(
             .digest
             .parse()
             .map_err(|error| differs(format!("its index is damaged: {error}")))?;
-        match client.probe(&reference.repository.with_digest(child)).await {
+        let child = reference.repository.with_digest(child);
+        let is_first = children
+            .lock()
+            .expect("no holder of the children panics")
+            .insert(child.clone());
+        if !is_first {
+            continue;
+        }
+        match client.probe(&child).await {
             Probe::Present(_) => {}
             Probe::Absent => return Err(differs(format!("its image for {platform} is missing"))),
             Probe::Unknown(error) => return Err(error.into()),

@@ -2,9 +2,10 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
+use bytes::Bytes;
 use futures_util::FutureExt as _;
 use futures_util::future::{BoxFuture, Shared, try_join_all};
 use launchway_engine::{
@@ -71,6 +72,9 @@ pub(crate) struct Shop {
     pub(crate) cancellation: Cancellation,
     pub(crate) events: Arc<dyn Fn(Event) + Send + Sync>,
     pub(crate) state: PathBuf,
+    /// Indexes and manifests that were read or written in this run, by digest, with their media
+    /// types: what stands under a digest never changes.
+    pub(crate) documents: Mutex<BTreeMap<Digest, (Bytes, String)>>,
     jobs: Semaphore,
 }
 
@@ -99,6 +103,7 @@ impl Shop {
             cancellation,
             events,
             state,
+            documents: Mutex::default(),
             jobs,
         }
     }

@@ -301,8 +301,12 @@ async fn serve(mut stream: TcpStream, state: &Mutex<State>) -> io::Result<()> {
 /// Writes a request down, and finds what goes wrong with it.
 fn note(state: &Mutex<State>, seen: &Seen) -> (usize, Option<Harm>, SocketAddr) {
     let mut state = lock(state);
-    let mut harm = None;
+    // Connections that were open already die with their next request.
+    let mut harm = state.dead.then_some(Harm::Die);
     for rule in state.rules.iter_mut().filter(|rule| rule.fits(seen)) {
+        if harm.is_some() {
+            break;
+        }
         if rule.skip > 0 {
             rule.skip -= 1;
             continue;

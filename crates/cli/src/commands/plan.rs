@@ -8,7 +8,7 @@ use super::Result;
 use crate::failure::Failure;
 use crate::family::FamilyArguments;
 use crate::settings::Settings;
-use crate::{show_plan, toolbox, versions};
+use crate::{lacking, show_plan, toolbox, versions};
 
 /// Show what a release would do, and why
 ///
@@ -54,6 +54,9 @@ pub(crate) fn run(arguments: &Arguments, settings: &Settings) -> Result {
         super::print_json(&show_plan::json(&plan));
     } else {
         super::print(&show_plan::text(&plan, settings.colour_stdout));
+    }
+    for entry in lacking::besides(&settings.state, &project.family, &plan) {
+        eprintln!("note: {}", lacking::reminder(&entry));
     }
     Ok(())
 }

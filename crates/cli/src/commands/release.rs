@@ -17,6 +17,7 @@ use launchway_release::{
 use super::Result;
 use crate::failure::{Exit, Failure};
 use crate::family::FamilyArguments;
+use crate::lacking;
 use crate::settings::{Settings, read};
 use crate::toolbox::{self, Builder};
 use crate::versions;
@@ -98,7 +99,16 @@ pub(crate) fn run(arguments: &Arguments, settings: &Settings) -> Result {
         let plan = until_cancelled(&cancellation, planning).await?;
         let summary = Summary::of(&plan);
         if plan.is_empty() {
-            return Ok((summary, None));
+            let lacks = launchway_release::unasked(&plan);
+            return Ok((
+                summary,
+                plan,
+                Outcome {
+                    lacks,
+                    ..Outcome::default()
+                },
+                true,
+            ));
         }
         let git = git.join().ok().flatten();
         // The commit's time makes layers the same wherever the commit is built.
@@ -123,27 +133,30 @@ pub(crate) fn run(arguments: &Arguments, settings: &Settings) -> Result {
             now: toolbox::now,
         };
         reporter.begin(&plan);
-        let outcome = execute(plan, workshop).await;
-        Ok((summary, Some(outcome)))
+        let outcome = execute(plan.clone(), workshop).await;
+        Ok((summary, plan, outcome, false))
     };
     let result = toolbox::block_on(&cancellation, work)?;
     reporter.finish();
-    let (summary, outcome) = result.map_err(|error| Failure::release(&error, &project.sources))?;
+    let (summary, plan, outcome, idle) =
+        result.map_err(|error| Failure::release(&error, &project.sources))?;
+    let others = lacking::settle(&settings.state, &project.family, &plan, &outcome.lacks)?;
     for remark in &summary.remarks {
         eprintln!("note: {remark}");
     }
-    match outcome {
-        None => {
-            tell_finished(&Outcome::default(), arguments, settings);
-            let place = match summary.degraded.is_empty() {
-                true => "everywhere",
-                false => "on every registry that answers",
-            };
-            eprintln!("nothing to do: {} is released {place}", arguments.version);
-            summary.degraded()
-        }
-        Some(outcome) => finish(&outcome, &summary, arguments, settings, &project),
+    for entry in &others {
+        eprintln!("note: {}", lacking::reminder(entry));
     }
+    tell_finished(&outcome, arguments, settings);
+    if !idle {
+        return finish(&outcome, &summary, arguments, settings, &project);
+    }
+    let place = match summary.degraded.is_empty() {
+        true => "everywhere",
+        false => "on every registry that answers",
+    };
+    eprintln!("nothing to do: {} is released {place}", arguments.version);
+    summary.degraded(&outcome, arguments)
 }
 
 /// What stays of the plan once it is carried out.
@@ -175,17 +188,25 @@ impl Summary {
     }
 
     /// A registry that could not be asked is finished by running again; until then this is no success.
-    fn degraded(&self) -> Result {
+    fn degraded(&self, outcome: &Outcome, arguments: &Arguments) -> Result {
         if self.degraded.is_empty() {
             return Ok(());
         }
         for why in &self.degraded {
             eprintln!("degraded: {why}");
         }
-        eprintln!(
-            "run the same command again when the registry answers; only what it lacks will be done"
-        );
+        tell_lacks(outcome, arguments);
         Err(Failure::Silent(Exit::Failed))
+    }
+}
+
+/// What every registry lacks of the release, and how it gets it.
+fn tell_lacks(outcome: &Outcome, arguments: &Arguments) {
+    for lack in &outcome.lacks {
+        eprint!("{}", lacking::text(lack, &arguments.version));
+    }
+    if !outcome.lacks.is_empty() {
+        eprintln!("run the same command again; only what is lacking will be done");
     }
 }
 
@@ -195,6 +216,16 @@ fn tell_finished(outcome: &Outcome, arguments: &Arguments, settings: &Settings) 
         return;
     }
     let failures: Vec<String> = outcome.failures.iter().map(ToString::to_string).collect();
+    let lacking: Vec<serde_json::Value> = outcome
+        .lacks
+        .iter()
+        .map(|lack| {
+            let references: Vec<String> = lack.references.iter().map(ToString::to_string).collect();
+            serde_json::json!({
+                "registry": lack.registry, "why": lack.why, "references": references,
+            })
+        })
+        .collect();
     let event = serde_json::json!({
         "event": "finished",
         "time": toolbox::now(),
@@ -202,6 +233,7 @@ fn tell_finished(outcome: &Outcome, arguments: &Arguments, settings: &Settings) 
         "tagged": outcome.tagged.iter().map(ToString::to_string).collect::<Vec<_>>(),
         "rolled": outcome.rolled.iter().map(ToString::to_string).collect::<Vec<_>>(),
         "failures": failures,
+        "lacking": lacking,
     });
     super::print(&format!("{event}\n"));
 }
@@ -213,7 +245,6 @@ fn finish(
     settings: &Settings,
     project: &Project,
 ) -> Result {
-    tell_finished(outcome, arguments, settings);
     let interrupted = outcome
         .failures
         .iter()
@@ -223,6 +254,9 @@ fn finish(
         .iter()
         .filter(|error| !matches!(error, launchway_release::ReleaseError::Cancelled));
     let first = failures.next();
+    if first.is_some() || interrupted {
+        tell_lacks(outcome, arguments);
+    }
     for failure in failures {
         let _ = Failure::release(failure, &project.sources).report(settings.colour);
     }
@@ -241,7 +275,7 @@ fn finish(
                 outcome.tagged.len(),
                 outcome.rolled.len()
             );
-            summary.degraded()
+            summary.degraded(outcome, arguments)
         }
     }
 }

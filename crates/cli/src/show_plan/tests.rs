@@ -92,6 +92,11 @@ pub(crate) fn planned(observe: &dyn Fn(&str, &Node, &str) -> Observed) -> Plan {
         let answer = observe(&host, node.unwrap(), tag.as_str());
         inventory.references.insert(reference, answer);
     }
+    for reference in questions.bare {
+        let host = reference.repository.host().to_string();
+        let answer = observe(&host, &graph.nodes[0], "launchway-record");
+        inventory.references.insert(reference, answer);
+    }
     for repository in questions.repositories {
         inventory.tags.insert(repository, Vec::new());
     }

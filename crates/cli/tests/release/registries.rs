@@ -50,7 +50,13 @@ fn a_registry_that_is_down_is_finished_later() {
     let machine = lab.machine("a");
     second.stop();
     let done = machine.text(&family, &["release", version]);
-    done.expect(1).says("degraded").says(&second.prefix());
+    done.expect(1)
+        .says("degraded")
+        .says(&format!(
+            "{} still lacks 22 references of v1.0.0",
+            second.prefix()
+        ))
+        .says("and 14 more");
     assert!(first.names().contains(&"latest-all".to_owned()));
     first.image("v1.0.0-all");
     // Still down: the other one has everything, which is said, and no success.
@@ -74,6 +80,76 @@ fn a_registry_that_is_down_is_finished_later() {
         .expect(0)
         .says("nothing to do");
     machine.text(&family, &["verify", version]).expect(0);
+}
+
+#[test]
+fn what_a_registry_lacks_of_earlier_releases_is_remembered() {
+    let Some(lab) = Lab::new("what_a_registry_lacks_of_earlier_releases_is_remembered") else {
+        return;
+    };
+    let first = lab.registry("first");
+    let mut second = lab.empty_registry("second");
+    let family = lab.family(&[&first.prefix(), &second.prefix()], &first.host);
+    let machine = lab.machine("a");
+    second.stop();
+    let done = machine.json(&family, &["release", "v1.0.0"]);
+    done.expect(1);
+    let events = done.events();
+    let lacking = &of_kind(&events, "finished")[0]["lacking"];
+    assert_eq!(lacking.as_array().map(Vec::len), Some(1), "{lacking}");
+    assert_eq!(text(&lacking[0]["registry"]), second.prefix());
+    let references = lacking[0]["references"].as_array().unwrap();
+    for tag in ["v1.0.0", "v1.0.0-all", "latest", "launchway-record-v1.0.0"] {
+        let reference = format!("{}/toolbox:{tag}", second.prefix());
+        assert!(references.contains(&reference.into()), "{tag}");
+    }
+
+    second.start_again();
+    let note = format!(
+        "{} lacks {} references of 1.0.0",
+        second.prefix(),
+        references.len()
+    );
+    machine
+        .text(&family, &["release", "v1.0.1"])
+        .expect(0)
+        .says(&note);
+    machine
+        .text(&family, &["plan", "v1.0.1"])
+        .expect(0)
+        .says(&note);
+    let done = machine.text(&family, &["release", "v1.0.0"]);
+    done.expect(0);
+    let done = machine.text(&family, &["plan", "v1.0.1"]);
+    done.expect(0);
+    assert!(!done.stderr.contains("lacks"), "{}", done.stderr);
+}
+
+#[test]
+fn a_record_that_was_never_written_is_added() {
+    let Some(lab) = Lab::new("a_record_that_was_never_written_is_added") else {
+        return;
+    };
+    let first = lab.registry("first");
+    let proxy = Proxy::start(
+        &first.host,
+        vec![Rule::new("PUT", "/manifests/launchway-record-", Harm::Die).times(1)],
+    );
+    let prefix = format!("{}/fam", proxy.host());
+    let family = lab.family(&[&prefix], &first.host);
+    let machine = lab.machine("a");
+    machine
+        .text(&family, &["release", "v1.0.0"])
+        .expect(1)
+        .says("still lacks 1 reference");
+    assert!(first.tags().contains_key("latest-all"));
+    proxy.set_rules(Vec::new());
+    let plan = machine.plan(&family, &["v1.0.0"]);
+    assert_eq!(kinds(&plan), ["record"]);
+    machine.release(&family, &["v1.0.0"]);
+    assert!(first.tags().contains_key("launchway-record-v1.0.0"));
+    let done = machine.text(&family, &["release", "v1.0.0"]);
+    done.expect(0).says("nothing to do");
 }
 
 #[test]

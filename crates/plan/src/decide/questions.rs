@@ -18,6 +18,8 @@ const RECORD_PREFIX: &str = "launchway-record-";
 #[derive(Clone, Debug, Default)]
 pub struct Questions {
     pub references: BTreeSet<Reference>,
+    /// References of which it matters only whether they are there.
+    pub bare: BTreeSet<Reference>,
     pub repositories: BTreeSet<Repository>,
 }
 
@@ -27,6 +29,7 @@ impl Graph {
         let mut all = Questions::default();
         for one in questions_by_registry(self, registries)? {
             all.references.extend(one.references);
+            all.bare.extend(one.bare);
             all.repositories.extend(one.repositories);
         }
         Ok(all)
@@ -115,7 +118,7 @@ pub(super) fn questions_by_registry(
             if let Some((owner, tag)) = graph.record_tag()
                 && owner.id == node.id
             {
-                questions.references.insert(repository.with_tag(tag));
+                questions.bare.insert(repository.with_tag(tag));
             }
             if graph.may_roll() && !node.rolling_tags.is_empty() {
                 let followed = graph.followed_by(node).into_iter();
@@ -138,13 +141,12 @@ pub(super) fn degraded(questions: &[Questions], inventory: &Inventory) -> Vec<De
     let mut degraded = Vec::new();
     for (registry, questions) in questions.iter().enumerate() {
         let unknown =
-            questions
-                .references
-                .iter()
-                .find_map(|reference| match inventory.of(reference) {
+            questions.references.iter().chain(&questions.bare).find_map(
+                |reference| match inventory.of(reference) {
                     Observed::Unknown { why } => Some(why),
                     Observed::Present { .. } | Observed::Absent => None,
-                });
+                },
+            );
         let unlisted = questions
             .repositories
             .iter()

@@ -252,7 +252,7 @@ impl World {
         let graph = self.graph();
         let questions = graph.questions(&self.registries).unwrap();
         let mut inventory = Inventory::default();
-        for reference in questions.references {
+        for reference in questions.references.into_iter().chain(questions.bare) {
             let observed = self.inventory.get(&reference).cloned();
             inventory
                 .references

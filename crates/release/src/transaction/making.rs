@@ -112,6 +112,7 @@ impl Transaction {
         for ((node, registry), result) in pushes.keys().zip(pushed) {
             match result {
                 Ok(digest) => {
+                    self.pushed.insert((node.clone(), *registry));
                     self.published.insert((node.clone(), *registry), digest);
                 }
                 // It was never made, which is told above and is no fault of this registry.
