@@ -3,7 +3,7 @@
 //!
 //! This crate owns what an HTTP request means to a registry, and how repositories lie on disk. It
 //! knows nothing of the registry client, of families or of releases. [`Registry::handle`] answers a
-//! request and touches no socket; [`serve`] is the thin loop that gives it connections.
+//! request and touches no socket; [`serve_with`] is the thin loop that gives it connections.
 //!
 //! # On disk
 //!
@@ -24,6 +24,7 @@
 //!   it was flushed. The answer is sent last.
 //! * One process at a time: the root directory is held by `flock(2)`, shared when read-only.
 
+mod access;
 mod api;
 mod body;
 mod document;
@@ -34,6 +35,7 @@ mod range;
 mod route;
 mod serve;
 mod store;
+mod tls;
 
 use std::fmt;
 use std::path::Path;
@@ -43,9 +45,11 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use http::{Request, Response};
 
+pub use access::{Access, Action, Permit, Tokens, Users, UsersError};
 pub use body::Body;
-pub use serve::serve;
+pub use serve::{ServeOptions, serve, serve_with};
 pub use store::OpenError;
+pub use tls::{Tls, TlsError};
 
 /// The largest manifest that is accepted, in bytes. The specification asks for at least 4 MB.
 pub const MANIFEST_LIMIT: u64 = 8 << 20;
@@ -58,6 +62,10 @@ pub struct Options {
     pub durability: Durability,
     /// How long an upload may lie untouched before it is thrown away.
     pub upload_expiry: Duration,
+    /// How long a sender may be silent in the middle of a body before it counts as gone.
+    pub body_silence: Duration,
+    /// Who may do what; without it, everybody may do everything.
+    pub access: Option<Access>,
     /// Told about every answer and every failure of the storage; called on the request's task, so
     /// it has to be quick.
     pub events: Option<EventSink>,
@@ -88,6 +96,8 @@ pub enum Event {
     },
     /// The answer was a 500; this is why.
     Failed { path: String, reason: String },
+    /// Something that somebody should look at, while requests are answered all the same.
+    Warned { reason: String },
 }
 
 impl Default for Options {
@@ -96,6 +106,8 @@ impl Default for Options {
             read_only: false,
             durability: Durability::Disk,
             upload_expiry: Duration::from_secs(60 * 60),
+            body_silence: Duration::from_secs(2 * 60),
+            access: None,
             events: None,
         }
     }
@@ -107,6 +119,8 @@ impl fmt::Debug for Options {
             .field("read_only", &self.read_only)
             .field("durability", &self.durability)
             .field("upload_expiry", &self.upload_expiry)
+            .field("body_silence", &self.body_silence)
+            .field("access", &self.access)
             .finish_non_exhaustive()
     }
 }
@@ -133,10 +147,19 @@ impl Registry {
         B: http_body::Body<Data = Bytes> + Send,
         B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
     {
+        self.answer(request, false).await
+    }
+
+    /// Like [`Registry::handle`], for a request that came over TLS or not.
+    pub(crate) async fn answer<B>(&self, request: Request<B>, secure: bool) -> Response<Body>
+    where
+        B: http_body::Body<Data = Bytes> + Send,
+        B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+    {
         let started = Instant::now();
         let method = request.method().clone();
         let path = request.uri().path().to_owned();
-        let response = api::answer(&self.inner, request).await;
+        let response = api::answer(&self.inner, request, secure).await;
         self.inner.tell(|| Event::Answered {
             method,
             path,
@@ -144,6 +167,15 @@ impl Registry {
             elapsed: started.elapsed(),
         });
         response
+    }
+
+    pub(crate) fn tell(&self, event: impl FnOnce() -> Event) {
+        self.inner.tell(event);
+    }
+
+    /// Throws away uploads that nobody has touched for long.
+    pub(crate) fn sweep(&self) {
+        self.inner.sweep();
     }
 }
 

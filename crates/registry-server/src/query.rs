@@ -18,6 +18,16 @@ impl<'a> Query<'a> {
         Self(pairs.collect())
     }
 
+    /// Reads a form (`application/x-www-form-urlencoded`), in which `+` is a space.
+    pub(crate) fn form(text: &'a str) -> Self {
+        let pairs = text.split('&').filter(|pair| !pair.is_empty()).map(|pair| {
+            let (key, value) = pair.split_once('=').unwrap_or((pair, ""));
+            let decode = |text: &str| Cow::Owned(decode(&text.replace('+', " ")).into_owned());
+            (decode(key), decode(value))
+        });
+        Self(pairs.collect())
+    }
+
     /// The first value of a key; an empty value counts as absent.
     pub(crate) fn get(&self, key: &str) -> Option<&str> {
         let found = self.0.iter().find(|(name, _)| name == key);
@@ -51,5 +61,8 @@ mod tests {
         assert_eq!(query.get("flag"), None);
         assert_eq!(query.get("digest"), Some("sha256:ab"));
         assert_eq!(Query::parse(None).get("a"), None);
+        let form = Query::form("scope=a:b+c:d&p=%2B+x");
+        assert_eq!(form.get("scope"), Some("a:b c:d"));
+        assert_eq!(form.get("p"), Some("+ x"));
     }
 }

@@ -3,9 +3,11 @@
 use std::borrow::Cow;
 use std::fmt;
 
+use http::Method;
 use launchway_model::{Digest, RegistryHost, Repository, Tag};
 use percent_encoding::percent_decode_str;
 
+use crate::access::{Action, Need};
 use crate::error::{ApiError, Code};
 
 /// A repository's name without a host, by the specification's grammar. Being one, it is safe as a
@@ -43,6 +45,8 @@ impl fmt::Display for RepositoryName {
 pub(crate) enum Route {
     Page,
     Base,
+    /// Where tokens are issued.
+    Token,
     Catalog,
     Tags(RepositoryName),
     Manifest(RepositoryName, String),
@@ -54,8 +58,10 @@ pub(crate) enum Route {
 
 impl Route {
     pub(crate) fn parse(path: &str) -> Result<Self, ApiError> {
-        if path == "/" {
-            return Ok(Self::Page);
+        match path {
+            "/" => return Ok(Self::Page),
+            "/token" => return Ok(Self::Token),
+            _ => {}
         }
         let nowhere = || {
             ApiError::new(Code::Unsupported, "no such endpoint").status(http::StatusCode::NOT_FOUND)
@@ -92,6 +98,27 @@ impl Route {
             }
             _ => return Err(nowhere()),
         })
+    }
+
+    /// What a caller needs to be let through; nothing to fetch a token.
+    pub(crate) fn need(&self, method: &Method) -> Option<Need> {
+        let reads = matches!(*method, Method::GET | Method::HEAD);
+        let repository =
+            |name: &RepositoryName, action| Some(Need::Repository(name.clone(), action));
+        match self {
+            Self::Token => None,
+            Self::Page => Some(Need::Page),
+            Self::Base => Some(Need::Login),
+            Self::Catalog => Some(Need::Catalog),
+            Self::Tags(name) | Self::Referrers(name, _) => repository(name, Action::Pull),
+            Self::Manifest(name, _) | Self::Blob(name, _) => match *method {
+                _ if reads => repository(name, Action::Pull),
+                Method::DELETE => repository(name, Action::Delete),
+                _ => repository(name, Action::Push),
+            },
+            // An upload belongs to whoever makes it, so asking how it stands is part of pushing.
+            Self::Uploads(name) | Self::Upload(name, _) => repository(name, Action::Push),
+        }
     }
 }
 

@@ -1,6 +1,7 @@
 //! `/v2/NAME/manifests/REFERENCE`.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use http::header::{self, HeaderName, HeaderValue};
@@ -77,7 +78,7 @@ pub(super) async fn put(
 ) -> Answer {
     let target = ManifestReference::parse(reference, Code::ManifestInvalid)?;
     let tags = tags_of(&target, call)?;
-    let bytes = read(call, body).await?;
+    let bytes = read(call, body, inner.options.body_silence).await?;
     let algorithm = match &target {
         ManifestReference::Digest(digest) => digest.algorithm(),
         ManifestReference::Tag(_) => Algorithm::Sha256,
@@ -165,7 +166,11 @@ fn tags_of(target: &ManifestReference, call: &Call<'_>) -> Result<Vec<Tag>, ApiE
     Ok(tags)
 }
 
-async fn read(call: &Call<'_>, mut body: Incoming<'_>) -> Result<Bytes, ApiError> {
+async fn read(
+    call: &Call<'_>,
+    mut body: Incoming<'_>,
+    silence: Duration,
+) -> Result<Bytes, ApiError> {
     let too_large = || {
         ApiError::new(
             Code::SizeInvalid,
@@ -180,7 +185,7 @@ async fn read(call: &Call<'_>, mut body: Incoming<'_>) -> Result<Bytes, ApiError
         return Err(too_large());
     }
     let mut bytes = BytesMut::new();
-    while let Some(frame) = super::receive::next(&mut body).await? {
+    while let Some(frame) = super::receive::next(&mut body, silence).await? {
         bytes.extend_from_slice(&frame);
         if bytes.len() as u64 > MANIFEST_LIMIT {
             return Err(too_large());

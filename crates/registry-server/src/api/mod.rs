@@ -4,6 +4,7 @@ mod blobs;
 mod listings;
 mod manifests;
 mod receive;
+mod token;
 mod uploads;
 
 use std::pin::{Pin, pin};
@@ -15,6 +16,7 @@ use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use http::{Method, Request, Response, StatusCode};
 use http_body_util::BodyExt as _;
 
+use crate::access::{Door, Front};
 use crate::body::Body;
 use crate::error::{ApiError, Code};
 use crate::query::Query;
@@ -27,6 +29,8 @@ const API_VERSION: HeaderName = HeaderName::from_static("docker-distribution-api
 /// How much of a body nobody wants is read so that the client gets to see the answer.
 const DRAIN: usize = 256 << 10;
 const DRAIN_TIME: Duration = Duration::from_secs(2);
+/// How many bytes the headers of a request may have in all.
+const HEADERS: usize = 64 << 10;
 
 type BoxError = Box<dyn std::error::Error + Send + Sync>;
 /// A request's body, whatever its type was.
@@ -37,6 +41,7 @@ type Answer = Result<Response<Body>, ApiError>;
 pub(crate) struct Inner {
     pub(crate) store: Store,
     uploads: uploads::Uploads,
+    door: Door,
     options: Options,
 }
 
@@ -45,12 +50,15 @@ struct Call<'a> {
     method: &'a Method,
     headers: &'a HeaderMap,
     query: Query<'a>,
+    /// How the client reached us, for addresses that it is told.
+    front: Front,
 }
 
 impl Inner {
-    pub(crate) fn new(store: Store, options: Options) -> Self {
+    pub(crate) fn new(store: Store, mut options: Options) -> Self {
         Self {
             store,
+            door: Door::new(options.access.take()),
             uploads: uploads::Uploads::new(options.upload_expiry),
             options,
         }
@@ -60,6 +68,22 @@ impl Inner {
         if let Some(events) = &self.options.events {
             events(event());
         }
+    }
+
+    /// Passes on that the file of users has become unusable.
+    fn tell_of_users(&self) {
+        if let Some(reason) = self
+            .door
+            .access()
+            .and_then(|access| access.users.take_problem())
+        {
+            self.tell(|| Event::Warned { reason });
+        }
+    }
+
+    /// Throws away uploads that nobody has touched for long.
+    pub(crate) fn sweep(&self) {
+        self.uploads.sweep();
     }
 
     /// The repository, or a refusal with this code.
@@ -100,7 +124,11 @@ async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) 
 }
 
 /// Answers a request; every refusal has become a response.
-pub(crate) async fn answer<B>(inner: &Arc<Inner>, request: Request<B>) -> Response<Body>
+pub(crate) async fn answer<B>(
+    inner: &Arc<Inner>,
+    request: Request<B>,
+    secure: bool,
+) -> Response<Body>
 where
     B: http_body::Body<Data = Bytes> + Send,
     B::Error: Into<BoxError>,
@@ -113,6 +141,10 @@ where
         method: &head.method,
         headers: &head.headers,
         query: Query::parse(head.uri.query()),
+        front: Front {
+            secure,
+            host: host(&head),
+        },
     };
     let result = dispatch(inner, head.uri.path(), &call, body.as_mut()).await;
     let mut response = match result {
@@ -144,7 +176,24 @@ where
 }
 
 async fn dispatch(inner: &Arc<Inner>, path: &str, call: &Call<'_>, body: Incoming<'_>) -> Answer {
+    let size: usize = call
+        .headers
+        .iter()
+        .map(|(name, value)| name.as_str().len() + value.len())
+        .sum();
+    if size > HEADERS {
+        let message = format!("the headers of a request have at most {HEADERS} bytes here");
+        return Err(ApiError::new(Code::Unsupported, message)
+            .status(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE));
+    }
     let route = Route::parse(path)?;
+    let Some(need) = route.need(call.method) else {
+        return token::issue(inner, call, body).await;
+    };
+    let caller = inner.door.identify(call.headers, &call.front, &need).await;
+    inner.tell_of_users();
+    let caller = caller?;
+    inner.door.require(&caller, &need, &call.front)?;
     let reads = matches!(*call.method, Method::GET | Method::HEAD);
     if !reads && inner.options.read_only {
         return Err(ApiError::new(
@@ -160,9 +209,12 @@ async fn dispatch(inner: &Arc<Inner>, path: &str, call: &Call<'_>, body: Incomin
         Route::Referrers(name, digest) if reads => {
             listings::referrers(inner, name, &digest, &call.query).await
         }
-        Route::Page | Route::Base | Route::Catalog | Route::Tags(_) | Route::Referrers(..) => {
-            Err(ApiError::method("GET, HEAD"))
-        }
+        Route::Token
+        | Route::Page
+        | Route::Base
+        | Route::Catalog
+        | Route::Tags(_)
+        | Route::Referrers(..) => Err(ApiError::method("GET, HEAD")),
         Route::Manifest(name, reference) => match *call.method {
             Method::GET | Method::HEAD => manifests::get(inner, name, &reference, call).await,
             Method::PUT => manifests::put(inner, name, &reference, call, body).await,
@@ -175,7 +227,7 @@ async fn dispatch(inner: &Arc<Inner>, path: &str, call: &Call<'_>, body: Incomin
             _ => Err(ApiError::method("GET, HEAD, DELETE")),
         },
         Route::Uploads(name) => match *call.method {
-            Method::POST => uploads::start(inner, name, call, body).await,
+            Method::POST => uploads::start(inner, name, call, &caller, body).await,
             _ => Err(ApiError::method("POST")),
         },
         Route::Upload(name, id) => match *call.method {
@@ -186,6 +238,15 @@ async fn dispatch(inner: &Arc<Inner>, path: &str, call: &Call<'_>, body: Incomin
             _ => Err(ApiError::method("GET, HEAD, PATCH, PUT, DELETE")),
         },
     }
+}
+
+/// The host and port that the client used, as it says.
+fn host(head: &http::request::Parts) -> Option<String> {
+    let authority = head.uri.authority().map(http::uri::Authority::as_str);
+    let named = authority.or_else(|| text(&head.headers, header::HOST))?;
+    // It comes back in addresses and headers: nothing that is not a host gets that far.
+    let authority: http::uri::Authority = named.parse().ok()?;
+    (!authority.as_str().contains('@')).then(|| authority.to_string())
 }
 
 async fn drain(mut body: Incoming<'_>) {

@@ -15,13 +15,15 @@ use crate::store::{StoreError, UploadFile};
 
 /// Bytes that are handed to the disk at once; at most twice this is held per upload.
 const BATCH: usize = 512 << 10;
-/// A sender that is silent for this long has gone away.
-const SILENCE: Duration = Duration::from_secs(5 * 60);
 
-/// The next piece of a body; `None` at its end.
-pub(super) async fn next(body: &mut Incoming<'_>) -> Result<Option<Bytes>, ApiError> {
+/// The next piece of a body; `None` at its end. A sender that is silent for longer than this has
+/// gone away.
+pub(super) async fn next(
+    body: &mut Incoming<'_>,
+    silence: Duration,
+) -> Result<Option<Bytes>, ApiError> {
     loop {
-        let frame = tokio::time::timeout(SILENCE, body.frame())
+        let frame = tokio::time::timeout(silence, body.frame())
             .await
             .map_err(|_| {
                 ApiError::new(Code::BlobUploadInvalid, "the body stopped coming")
@@ -54,13 +56,14 @@ pub(super) async fn append(
     upload: Guard,
     mut body: Incoming<'_>,
     mut displaced: watch::Receiver<u64>,
+    silence: Duration,
 ) -> Result<Guard, ApiError> {
     let mut writer = Writer::Idle(upload);
     let mut batch = Vec::new();
     let mut size = 0;
     let end = loop {
         let piece = tokio::select! {
-            piece = next(&mut body) => piece,
+            piece = next(&mut body, silence) => piece,
             _ = displaced.changed() => Err(ApiError::new(
                 Code::BlobUploadInvalid,
                 "another request has taken this upload over",

@@ -16,6 +16,7 @@ use tokio::sync::{OwnedMutexGuard, watch};
 use super::{
     Answer, Call, DOCKER_CONTENT_DIGEST, Incoming, Inner, plain, receive, set, text, value,
 };
+use crate::access::{Action, Caller, REPOSITORY};
 use crate::body::Body;
 use crate::error::{ApiError, Code};
 use crate::range;
@@ -99,15 +100,19 @@ impl Uploads {
 
     /// Enters a session, and gives up those that nobody has touched for long.
     fn enter(&self, id: String, session: Session) {
+        self.sweep();
+        self.sessions().insert(id, Arc::new(session));
+    }
+
+    /// Gives up the sessions that nobody has touched for long.
+    pub(super) fn sweep(&self) {
         let expiry = self.expiry;
-        let mut sessions = self.sessions();
-        let expired: Vec<_> = sessions
+        let expired: Vec<_> = self
+            .sessions()
             .extract_if(|_, session| {
                 Arc::strong_count(session) == 1 && session.touch().elapsed() > expiry
             })
             .collect();
-        sessions.insert(id, Arc::new(session));
-        drop(sessions);
         // Removes their files, which is no work to do under the lock.
         drop(expired);
     }
@@ -122,6 +127,7 @@ pub(super) async fn start(
     inner: &Arc<Inner>,
     name: RepositoryName,
     call: &Call<'_>,
+    caller: &Caller,
     body: Incoming<'_>,
 ) -> Answer {
     if let Some(digest) = call.query.get("mount") {
@@ -131,7 +137,9 @@ pub(super) async fn start(
             .get("from")
             .map(RepositoryName::parse)
             .transpose()?;
-        if mount(inner, &name, from, &digest).await? {
+        if let Some(source) = source(inner, call, caller, &name, from)?
+            && mount(inner, &name, source, &digest).await?
+        {
             return Ok(created(&name, &digest));
         }
         return open_session(inner, name, digest.algorithm()).await;
@@ -141,7 +149,7 @@ pub(super) async fn start(
         let file = new_file(inner, random_id(), digest.algorithm()).await?;
         let session = Session::new(name, file);
         let (file, displaced) = session.take_over().await?;
-        let file = receive::append(file, body, displaced).await?;
+        let file = receive::append(file, body, displaced, inner.options.body_silence).await?;
         return store(inner, session.repository, file, digest).await;
     }
     let algorithm = match call.query.get("digest-algorithm") {
@@ -173,7 +181,7 @@ pub(super) async fn chunk(
     let session = inner.uploads.get(name, id)?;
     let (file, displaced) = session.take_over().await?;
     let place = Place::check(call.headers, file.written(), name, id)?;
-    let file = receive::append(file, body, displaced).await?;
+    let file = receive::append(file, body, displaced, inner.options.body_silence).await?;
     place.check_end(file.written())?;
     Ok(in_progress(StatusCode::ACCEPTED, name, id, file.written()))
 }
@@ -195,7 +203,7 @@ pub(super) async fn finish(
     let digest = parse_digest(digest)?;
     let (file, displaced) = session.take_over().await?;
     let place = Place::check(call.headers, file.written(), &name, id)?;
-    let file = receive::append(file, body, displaced).await?;
+    let file = receive::append(file, body, displaced, inner.options.body_silence).await?;
     place.check_end(file.written())?;
     let answer = store(inner, name, file, digest).await;
     inner.uploads.remove(id);
@@ -269,23 +277,74 @@ impl Place {
     }
 }
 
+/// Where a mount may take its blob from.
+enum Source {
+    /// The first of these that has it.
+    Repositories(Vec<RepositoryName>),
+    /// Any repository.
+    Pool,
+}
+
+/// Where this caller's mount may look; `None` when it may not look anywhere, and the blob is to be
+/// sent. Nobody gets a blob by a mount that they could not have pulled.
+fn source(
+    inner: &Arc<Inner>,
+    call: &Call<'_>,
+    caller: &Caller,
+    name: &RepositoryName,
+    from: Option<RepositoryName>,
+) -> Result<Option<Source>, ApiError> {
+    let door = &inner.door;
+    let Some(from) = from else {
+        return Ok(match caller {
+            _ if door.reads_everything(caller) => Some(Source::Pool),
+            Caller::Bearer(scopes) => {
+                let names = scopes
+                    .iter()
+                    .filter(|scope| scope.covers(REPOSITORY, &scope.name, Action::Pull))
+                    .filter_map(|scope| RepositoryName::parse(&scope.name).ok());
+                Some(Source::Repositories(names.collect()))
+            }
+            _ => None,
+        });
+    };
+    if door.may(caller, &from, Action::Pull) {
+        Ok(Some(Source::Repositories(vec![from])))
+    } else if door.could_read(caller, &from) {
+        // The client can have it, and only has to ask for a token that says so.
+        Err(door.challenge_mount(&call.front, name, &from))
+    } else {
+        Ok(None)
+    }
+}
+
 async fn mount(
     inner: &Arc<Inner>,
     name: &RepositoryName,
-    from: Option<RepositoryName>,
+    source: Source,
     digest: &Digest,
 ) -> Result<bool, ApiError> {
     let (name, digest) = (name.clone(), digest.clone());
     let mounted = inner.blocking(move |inner| {
         let blobs = inner.store.blobs();
-        let from = match from {
-            Some(from) => match inner.store.repository(&from)? {
-                Some(from) if from.blob_size(&digest)?.is_some() => Some(from),
-                _ => return Ok(false),
-            },
-            // Everybody may read everything here, so any repository's blob will do.
-            None if blobs.is_pooled(&digest) => None,
-            None => return Ok(false),
+        let from = match source {
+            Source::Repositories(names) => {
+                let mut found = None;
+                for from in names {
+                    if let Some(from) = inner.store.repository(&from)?
+                        && from.blob_size(&digest)?.is_some()
+                    {
+                        found = Some(from);
+                        break;
+                    }
+                }
+                match found {
+                    None => return Ok(false),
+                    found => found,
+                }
+            }
+            Source::Pool if blobs.is_pooled(&digest) => None,
+            Source::Pool => return Ok(false),
         };
         let to = inner.store.create_repository(&name)?.blobs();
         match from {

@@ -2,6 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "helpers of tests fail the test")]
 
+mod access;
 mod blobs;
 mod clients;
 mod crash;
@@ -10,4 +11,6 @@ mod listings;
 mod manifests;
 mod serving;
 mod support;
+mod tls;
+mod tokens;
 mod uploads;

@@ -4,8 +4,9 @@ use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
-use launchway_registry_server::{Registry, serve};
+use launchway_registry_server::{Options, Registry, ServeOptions, serve_with};
 use launchway_testkit::sha256;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
@@ -21,11 +22,15 @@ pub(crate) struct Server {
 
 impl Server {
     pub(crate) async fn start(root: &Path) -> Self {
-        let registry = Arc::new(Registry::open(root, options()).unwrap());
+        Self::start_with(root, options(), ServeOptions::default()).await
+    }
+
+    pub(crate) async fn start_with(root: &Path, options: Options, serving: ServeOptions) -> Self {
+        let registry = Arc::new(Registry::open(root, options).unwrap());
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let (stop, stopped) = oneshot::channel();
-        let task = tokio::spawn(serve(listener, registry, async {
+        let task = tokio::spawn(serve_with(listener, registry, serving, async {
             let _ = stopped.await;
         }));
         Self {
@@ -136,4 +141,134 @@ async fn a_request_under_way_outlives_the_shutdown() {
     let answer = answer.await.unwrap();
     assert!(answer.starts_with("HTTP/1.1 201"), "{answer}");
     stopping.await.unwrap();
+}
+
+/// What is sent in pieces with pauses, and how it ends.
+fn drip(address: SocketAddr, first: &str) -> String {
+    let mut stream = TcpStream::connect(address).unwrap();
+    stream.write_all(first.as_bytes()).unwrap();
+    let mut text = Vec::new();
+    // A reset says as much as an end.
+    let _ = stream.read_to_end(&mut text);
+    String::from_utf8_lossy(&text).into_owned()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_stops_sending_is_let_go() {
+    let directory = tempfile::tempdir().unwrap();
+    let short = Duration::from_millis(200);
+    let options = Options {
+        body_silence: short,
+        ..options()
+    };
+    let serving = ServeOptions {
+        head_time: short,
+        ..ServeOptions::default()
+    };
+    let server = Server::start_with(directory.path(), options, serving).await;
+    let address = server.address;
+    let digest = sha256(b"never comes");
+    let body = format!(
+        "POST /v2/app/blobs/uploads/?digest={digest} HTTP/1.1\r\nhost: x\r\ncontent-length: 11\r\n\r\nnev"
+    );
+    tokio::task::spawn_blocking(move || {
+        for (first, want) in [
+            ("GET /v2/ HTTP/1.1\r\nhost", ""),
+            (body.as_str(), "HTTP/1.1 408"),
+            (
+                "PUT /v2/app/manifests/v1 HTTP/1.1\r\nhost: x\r\ncontent-length: 9\r\n\r\n{",
+                "HTTP/1.1 408",
+            ),
+        ] {
+            let answer = drip(address, first);
+            assert!(answer.starts_with(want), "{first}: {answer}");
+        }
+    })
+    .await
+    .unwrap();
+    let uploads = directory.path().join("uploads");
+    assert_eq!(std::fs::read_dir(uploads).unwrap().count(), 0);
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn headers_without_end_are_refused() {
+    let directory = tempfile::tempdir().unwrap();
+    let server = Server::start(directory.path()).await;
+    let address = server.address;
+    tokio::task::spawn_blocking(move || {
+        for length in [70 << 10, 4 << 20] {
+            let head = format!(
+                "GET /v2/ HTTP/1.1\r\nhost: x\r\nx-long: {}\r\n\r\n",
+                "y".repeat(length)
+            );
+            let mut stream = TcpStream::connect(address).unwrap();
+            // It need not take all of it to refuse it.
+            let _ = stream.write_all(head.as_bytes());
+            let mut start = [0; 12];
+            if stream.read_exact(&mut start).is_ok() {
+                assert_eq!(start, *b"HTTP/1.1 431", "{length}");
+            } else {
+                assert!(length > 1 << 20, "{length}: no answer");
+            }
+        }
+        let mut stream = TcpStream::connect(address).unwrap();
+        assert_eq!(exchange(&mut stream, "GET", "/v2/", b"").unwrap().0, 200);
+    })
+    .await
+    .unwrap();
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn connections_beyond_the_limit_wait_for_their_turn() {
+    let directory = tempfile::tempdir().unwrap();
+    let serving = ServeOptions {
+        connections: 2,
+        ..ServeOptions::default()
+    };
+    let server = Server::start_with(directory.path(), options(), serving).await;
+    let address = server.address;
+    tokio::task::spawn_blocking(move || {
+        let mut first = TcpStream::connect(address).unwrap();
+        let mut second = TcpStream::connect(address).unwrap();
+        for stream in [&mut first, &mut second] {
+            assert_eq!(exchange(stream, "GET", "/v2/", b"").unwrap().0, 200);
+        }
+        let mut third = TcpStream::connect(address).unwrap();
+        third
+            .set_read_timeout(Some(Duration::from_millis(200)))
+            .unwrap();
+        write!(third, "GET /v2/ HTTP/1.1\r\nhost: x\r\n\r\n").unwrap();
+        third
+            .read_exact(&mut [0])
+            .expect_err("two others hold it up");
+        drop(first);
+        third.set_read_timeout(None).unwrap();
+        let mut start = [0; 12];
+        third.read_exact(&mut start).unwrap();
+        assert_eq!(start, *b"HTTP/1.1 200");
+    })
+    .await
+    .unwrap();
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_shutdown_waits_only_so_long() {
+    let directory = tempfile::tempdir().unwrap();
+    let serving = ServeOptions {
+        grace: Duration::from_millis(100),
+        ..ServeOptions::default()
+    };
+    let server = Server::start_with(directory.path(), options(), serving).await;
+    let mut stream = TcpStream::connect(server.address).unwrap();
+    let digest = sha256(b"slowly");
+    write!(
+        stream,
+        "POST /v2/app/blobs/uploads/?digest={digest} HTTP/1.1\r\nhost: x\r\ncontent-length: 6\r\n\r\nslow"
+    )
+    .unwrap();
+    // The rest never comes, and the server is gone all the same.
+    server.stop().await;
 }
