@@ -16,7 +16,7 @@ use crate::MANIFEST_LIMIT;
 use crate::document::Document;
 use crate::error::{ApiError, Code};
 use crate::route::{ManifestReference, RepositoryName};
-use crate::store::{Hasher, PutManifest, PutManifestError};
+use crate::store::{ContentRule, Hasher, PutManifest, PutManifestError};
 
 const OCI_SUBJECT: HeaderName = HeaderName::from_static("oci-subject");
 const OCI_TAG: HeaderName = HeaderName::from_static("oci-tag");
@@ -121,6 +121,7 @@ pub(super) async fn put(
         bytes,
         document,
         tags,
+        content: ContentRule::Present,
     };
     inner
         .blocking(move |inner| inner.store.create_repository(&name)?.put_manifest(manifest))

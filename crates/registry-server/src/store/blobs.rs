@@ -158,9 +158,7 @@ impl Blobs {
         let directory = path
             .parent()
             .expect("a blob's path has its algorithm above it");
-        if !directory.exists() {
-            self.disk.create_directories(directory)?;
-        }
+        self.disk.create_directories(directory)?;
         Ok(directory.to_owned())
     }
 

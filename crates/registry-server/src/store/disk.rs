@@ -1,8 +1,10 @@
 //! Files that appear whole or not at all, and when they are flushed.
 
+use std::collections::HashSet;
 use std::fs::{self, File};
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
 
 use aws_lc_rs::rand::{SecureRandom as _, SystemRandom};
 
@@ -14,6 +16,8 @@ use crate::Durability;
 pub(crate) struct Disk {
     durability: Durability,
     uploads: PathBuf,
+    /// Held while directories are made, so that nobody relies on one that is not flushed yet.
+    making: Arc<Mutex<HashSet<PathBuf>>>,
 }
 
 /// A file in `uploads`, removed unless it is moved to where it belongs.
@@ -27,6 +31,7 @@ impl Disk {
         Self {
             durability,
             uploads,
+            making: Arc::default(),
         }
     }
 
@@ -77,14 +82,31 @@ impl Disk {
         }
     }
 
-    /// Makes a directory and what is missing above it, each entry durable.
+    /// Makes sure that a directory is there, and what is above it, each entry durable.
     pub(crate) fn create_directories(&self, directory: &Path) -> Result<(), StoreError> {
+        let mut made = self
+            .making
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner);
+        if made.contains(directory) && directory.exists() {
+            return Ok(());
+        }
+        self.create_each(directory)?;
+        // Only saves time; what is forgotten is looked at again.
+        if made.len() >= 4096 {
+            made.clear();
+        }
+        made.insert(directory.to_owned());
+        Ok(())
+    }
+
+    fn create_each(&self, directory: &Path) -> Result<(), StoreError> {
         match fs::create_dir(directory) {
             Ok(()) => {}
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => return Ok(()),
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 if let Some(parent) = directory.parent() {
-                    self.create_directories(parent)?;
+                    self.create_each(parent)?;
                 }
                 match fs::create_dir(directory) {
                     // Somebody else was faster; flushed below all the same.

@@ -2,6 +2,7 @@
 
 mod blobs;
 mod disk;
+mod queue;
 mod repository;
 mod snapshot;
 mod upload;
@@ -17,7 +18,7 @@ use rustix::fs::FlockOperation;
 
 pub(crate) use blobs::Blobs;
 pub(crate) use disk::{Disk, TempFile, random_id};
-pub(crate) use repository::{DeleteBlob, PutManifest, PutManifestError, Repository};
+pub(crate) use repository::{ContentRule, DeleteBlob, PutManifest, PutManifestError, Repository};
 pub(crate) use snapshot::{ManifestInfo, Snapshot};
 pub(crate) use upload::{Hasher, UploadFile};
 
@@ -48,6 +49,16 @@ pub enum OpenError {
 pub(crate) struct StoreError {
     pub(crate) act: &'static str,
     pub(crate) source: io::Error,
+}
+
+impl StoreError {
+    /// The same once more, for somebody else whom it hit as well.
+    pub(crate) fn again(&self) -> Self {
+        Self {
+            act: self.act,
+            source: io::Error::new(self.source.kind(), self.source.to_string()),
+        }
+    }
 }
 
 /// Says what failed.

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::fs::{self, File};
 use std::io::Read as _;
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, RwLock};
 
 use bytes::Bytes;
@@ -11,6 +12,7 @@ use launchway_model::{Digest, Tag};
 use launchway_oci::spec::{Annotations, Descriptor, Index, media};
 
 use super::blobs::absent_is_none;
+use super::queue::{Queue, Waiting};
 use super::snapshot::{REF_NAME, Stamp, tag_of};
 use super::{Act as _, Blobs, Disk, ManifestInfo, Snapshot, StoreError, TempFile, blob_path};
 use crate::document::{Content, Document};
@@ -23,6 +25,9 @@ pub(crate) struct Repository {
     current: RwLock<Option<Arc<Snapshot>>>,
     /// Held by whoever changes `index.json` or takes a blob away.
     writing: Mutex<()>,
+    queue: Queue,
+    /// Whether the index is known to be on the disk, and not only in the directory.
+    laid_out: AtomicBool,
 }
 
 /// A manifest that was read and found sound.
@@ -32,6 +37,17 @@ pub(crate) struct PutManifest {
     pub(crate) bytes: Bytes,
     pub(crate) document: Document,
     pub(crate) tags: Vec<Tag>,
+    pub(crate) content: ContentRule,
+}
+
+/// What has to be there before a manifest is taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum ContentRule {
+    /// All that it points at.
+    Present,
+    /// Nothing: a mirror fetches it when somebody asks.
+    #[expect(dead_code, reason = "mirrors come next")]
+    Later,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -58,6 +74,8 @@ impl Repository {
             shared,
             current: RwLock::new(None),
             writing: Mutex::new(()),
+            queue: Queue::default(),
+            laid_out: AtomicBool::new(false),
         }
     }
 
@@ -71,18 +89,23 @@ impl Repository {
 
     /// Lays the repository out if it is not. `index.json` comes last: it is what makes it one.
     pub(super) fn create(&self) -> Result<(), StoreError> {
-        if self.exists()? {
+        if self.laid_out.load(Ordering::Acquire) && self.exists()? {
             return Ok(());
         }
         let _writing = self.lock();
         if self.exists()? {
+            // Whoever made it may not have come to flush it.
+            self.disk().flush_directory(&self.directory)?;
+            self.laid_out.store(true, Ordering::Release);
             return Ok(());
         }
         self.disk()
             .create_directories(&self.blobs().join("sha256"))?;
         self.disk()
             .replace(&self.directory.join("oci-layout"), OCI_LAYOUT)?;
-        self.write_index(&empty_index())
+        self.write_index(&empty_index())?;
+        self.laid_out.store(true, Ordering::Release);
+        Ok(())
     }
 
     /// The repository's `blobs` directory.
@@ -163,42 +186,102 @@ impl Repository {
 
     /// Stores a manifest and points its tags at it, in one step for whoever reads.
     pub(crate) fn put_manifest(&self, put: PutManifest) -> Result<(), PutManifestError> {
+        self.check_content(&put)?;
+        if !self.snapshot()?.manifests.contains_key(&put.digest) {
+            self.store_manifest(&put)?;
+        }
+        let ticket = self.queue.enter(put);
         let _writing = self.lock();
-        let before = self.snapshot()?;
-        let mut missing = Vec::new();
-        for content in &put.document.content {
-            if self.blob_size(&content.digest)?.is_none() {
-                missing.push(content.clone());
+        if let Some(outcome) = ticket.take() {
+            return outcome;
+        }
+        self.put_all(self.queue.take());
+        ticket.take().unwrap_or_else(|| {
+            // Whoever had it in hand has panicked.
+            let source = std::io::Error::other("the request that wrote it broke off");
+            let act = "write a repository's index";
+            Err(StoreError { act, source }.into())
+        })
+    }
+
+    /// Enters what was pushed, with one write of the index for all of it. The lock is held.
+    fn put_all(&self, batch: Vec<Waiting>) {
+        let mut entered = Vec::new();
+        let result = self.enter_all(batch, &mut entered);
+        for waiting in entered {
+            let outcome = match &result {
+                Ok(()) => Ok(()),
+                Err(error) => Err(error.again().into()),
+            };
+            waiting.settle(outcome);
+        }
+    }
+
+    fn enter_all(&self, batch: Vec<Waiting>, entered: &mut Vec<Waiting>) -> Result<(), StoreError> {
+        let before = match self.snapshot() {
+            Ok(before) => before,
+            Err(error) => {
+                entered.extend(batch);
+                return Err(error);
             }
-        }
-        if !missing.is_empty() {
-            return Err(PutManifestError::Missing(missing));
-        }
-        let size = put.bytes.len() as u64;
-        if !before.manifests.contains_key(&put.digest) {
-            let temp = self.disk().written(&put.bytes)?;
-            self.add_blob(&put.digest, temp, size)?;
-        }
-        let entry = Descriptor {
-            media_type: put.media_type.clone(),
-            digest: put.digest.to_string(),
-            size,
-            artifact_type: None,
-            annotations: None,
-            platform: None,
         };
         let mut index = before.index.clone();
-        enter(&mut index.manifests, &entry, &put.tags);
-        let info = ManifestInfo {
-            digest: put.digest,
-            media_type: put.media_type,
-            size,
-            document: put.document,
-        };
         let mut known = before.manifests.clone();
-        known.insert(info.digest.clone(), Arc::new(info));
-        self.commit(&before, index, &known)?;
-        Ok(())
+        for waiting in batch {
+            let put = &waiting.put;
+            // Something may have been deleted since it was looked at without the lock.
+            let checked = self.check_content(put).and_then(|()| {
+                let is_there = self.blob_size(&put.digest)? == Some(put.bytes.len() as u64);
+                if !is_there {
+                    self.store_manifest(put)?;
+                }
+                Ok(())
+            });
+            if let Err(error) = checked {
+                waiting.settle(Err(error));
+                continue;
+            }
+            let info = ManifestInfo {
+                digest: put.digest.clone(),
+                media_type: put.media_type.clone(),
+                size: put.bytes.len() as u64,
+                document: put.document.clone(),
+            };
+            let entry = Descriptor {
+                media_type: info.media_type.clone(),
+                digest: info.digest.to_string(),
+                size: info.size,
+                artifact_type: None,
+                annotations: None,
+                platform: None,
+            };
+            enter(&mut index.manifests, &entry, &put.tags);
+            known.insert(info.digest.clone(), Arc::new(info));
+            entered.push(waiting);
+        }
+        self.commit(&before, index, &known)
+    }
+
+    /// Whether everything that a manifest points at is in the repository.
+    fn check_content(&self, put: &PutManifest) -> Result<(), PutManifestError> {
+        let mut missing = Vec::new();
+        if put.content == ContentRule::Present {
+            for content in &put.document.content {
+                if self.blob_size(&content.digest)?.is_none() {
+                    missing.push(content.clone());
+                }
+            }
+        }
+        if missing.is_empty() {
+            Ok(())
+        } else {
+            Err(PutManifestError::Missing(missing))
+        }
+    }
+
+    fn store_manifest(&self, put: &PutManifest) -> Result<(), StoreError> {
+        let temp = self.disk().written(&put.bytes)?;
+        self.add_blob(&put.digest, temp, put.bytes.len() as u64)
     }
 
     /// Takes a tag away; the manifest stays. False when there is no such tag.

@@ -229,3 +229,43 @@ async fn a_subject_is_acknowledged_and_may_come_later() {
     let put = fixture.put("app", "x", MANIFEST, &wrong).await;
     put.refused(400, "MANIFEST_INVALID");
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn many_pushes_at_once_all_count() {
+    let fixture = Fixture::new();
+    let config = fixture.blob("app", "{}").await;
+    let fixture = std::sync::Arc::new(fixture);
+    let pushes: Vec<_> = (0..60)
+        .map(|number| {
+            let (fixture, config) = (std::sync::Arc::clone(&fixture), config.clone());
+            tokio::spawn(async move {
+                // Every fifth points at what is not there, and takes nobody with it.
+                let config = if number % 5 == 0 {
+                    sha256(b"none")
+                } else {
+                    config
+                };
+                let salt = format!(r#","annotations":{{"n":"{number}"}}"#);
+                let text = manifest(&config, 2, &[], &salt);
+                let tag = format!("t{number}");
+                let reply = fixture.put("app", &tag, MANIFEST, &text).await;
+                (number, text, reply)
+            })
+        })
+        .collect();
+    let mut tags = Vec::new();
+    for push in pushes {
+        let (number, text, reply) = push.await.unwrap();
+        if number % 5 == 0 {
+            reply.refused(400, "MANIFEST_BLOB_UNKNOWN");
+            continue;
+        }
+        assert_eq!(reply.status, 201);
+        let got = fixture.get(&format!("/v2/app/manifests/t{number}")).await;
+        assert_eq!(got.body, text);
+        tags.push(format!("t{number}"));
+    }
+    tags.sort();
+    let listed = fixture.get("/v2/app/tags/list").await.json();
+    assert_eq!(listed["tags"], serde_json::json!(tags));
+}
