@@ -1,10 +1,9 @@
-//! What an answer means: the one table that sorts statuses and transport faults into classes, and
-//! the reading of error bodies.
+//! What an answer means: the one table that sorts statuses into classes, and the reading of error
+//! bodies.
 
-use std::error::Error;
-use std::io;
 use std::time::Duration;
 
+use launchway_diagnostics::Code;
 use serde::Deserialize;
 
 use crate::ErrorClass;
@@ -18,6 +17,10 @@ pub(crate) struct Failure {
     pub(crate) detail: String,
     /// How long the registry asked us to wait, counted from now.
     pub(crate) wait: Option<Duration>,
+    /// A code that says more than that of the class.
+    pub(crate) code: Option<Code>,
+    /// The request was held back here, because the registry had asked for a pause.
+    pub(crate) not_sent: bool,
 }
 
 impl Failure {
@@ -27,6 +30,8 @@ impl Failure {
             status: None,
             detail: detail.into(),
             wait: None,
+            code: None,
+            not_sent: false,
         }
     }
 
@@ -36,6 +41,20 @@ impl Failure {
 
     pub(crate) fn transient(detail: impl Into<String>) -> Self {
         Self::new(ErrorClass::Transient, detail)
+    }
+
+    /// The registry wants to be left alone for so long.
+    pub(crate) fn not_sent(left: Duration) -> Self {
+        Self {
+            wait: Some(left),
+            not_sent: true,
+            ..Self::new(ErrorClass::Throttled, "the registry asked for a pause")
+        }
+    }
+
+    pub(crate) fn with_code(mut self, code: Code) -> Self {
+        self.code = Some(code);
+        self
     }
 
     pub(crate) fn with_status(mut self, status: u16) -> Self {
@@ -82,7 +101,10 @@ impl ErrorBody {
             "toomanyrequests",
             "too many requests",
             "rate limit",
+            "ratelimitexceeded",
             "rate exceeded",
+            // Google's, which is about requests in a time; quotas of storage are worded otherwise.
+            "quota exceeded for quota metric",
         ]
         .iter()
         .any(|words| lower.contains(words));
@@ -131,107 +153,41 @@ impl ErrorBody {
 
 /// The class of an answer that is no success.
 pub(crate) fn classify(status: u16, body: &ErrorBody) -> ErrorClass {
-    let unknown = || {
-        ["NAME_UNKNOWN", "MANIFEST_UNKNOWN", "BLOB_UNKNOWN"]
-            .iter()
-            .any(|code| body.has(code))
-    };
+    let is_about = |codes: &[&str]| codes.iter().any(|code| body.has(code));
+    let too_many = || is_about(&["TOOMANYREQUESTS"]);
     match status {
         401 => ErrorClass::Auth,
+        429 => ErrorClass::Throttled,
         // Some registries answer a rate limit with 403, and then only the body tells.
         403 if body.speaks_of_rate => ErrorClass::Throttled,
         403 => ErrorClass::Auth,
+        400..=499 if too_many() => ErrorClass::Throttled,
+        // Who may not know that something exists is told so in two ways.
+        404 if is_about(&["DENIED", "UNAUTHORIZED"]) => ErrorClass::Auth,
         404 => ErrorClass::Missing,
-        408 | 425 => ErrorClass::Transient,
-        429 => ErrorClass::Throttled,
-        400..=499 if body.has("TOOMANYREQUESTS") => ErrorClass::Throttled,
-        400..=499 if unknown() => ErrorClass::Missing,
-        // 520 to 524 and 530 are what one large content network answers when the registry behind it stumbles.
-        500 | 502 | 503 | 504 | 520..=524 | 530 => ErrorClass::Transient,
+        // The time ran out, too early, or meant for another connection: none says no.
+        408 | 425 | 421 => ErrorClass::Transient,
+        400..=499 if is_about(&["NAME_UNKNOWN", "MANIFEST_UNKNOWN", "BLOB_UNKNOWN"]) => {
+            ErrorClass::Missing
+        }
+        // 520 to 525, 527 and 530 are what one large content network answers when the registry
+        // behind it stumbles. 526 is an invalid certificate there.
+        500 | 502 | 503 | 504 | 520..=525 | 527 | 530 => ErrorClass::Transient,
+        // What is left: redirects that lead nowhere, requests that are wrong, and servers that
+        // cannot do what is asked (501, 505) or have no room (507).
         _ => ErrorClass::Permanent,
     }
 }
 
-/// How a request can fail without an answer.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Fault {
-    /// No connection: refused, unreachable, or the name is not known (which passes as often as not).
-    Connect,
-    /// The connection broke off.
-    Reset,
-    /// Nothing was heard for too long.
-    Silence,
-    /// What came is not HTTP.
-    NotHttp,
-    /// The other side does not speak TLS.
-    NotTls,
-    /// The certificate is not trusted, or TLS failed otherwise.
-    Tls,
-    /// The request itself could not be made.
-    Request,
-}
-
-/// The class of a transport fault.
-pub(crate) fn fault_class(fault: Fault) -> ErrorClass {
-    match fault {
-        Fault::Connect | Fault::Reset | Fault::Silence | Fault::NotHttp => ErrorClass::Transient,
-        Fault::NotTls | Fault::Tls | Fault::Request => ErrorClass::Permanent,
+/// What a status says that its number does not.
+pub(crate) fn hint(status: u16) -> Option<&'static str> {
+    match status {
+        407 => Some("a proxy on the way wants a login"),
+        451 => Some("not available for legal reasons"),
+        507 => Some("the registry has no room left"),
+        511 => Some("the network wants a login first (a captive portal)"),
+        _ => None,
     }
-}
-
-/// Sorts an error of the HTTP library and says it in words, without the URL (its query may be signed).
-pub(crate) fn fault_of(error: reqwest::Error) -> Failure {
-    let error = error.without_url();
-    let mut fault = if error.is_timeout() {
-        Fault::Silence
-    } else if error.is_builder() {
-        Fault::Request
-    } else if error.is_connect() {
-        Fault::Connect
-    } else {
-        Fault::Reset
-    };
-    let mut last = error.to_string();
-    let mut next: Option<&(dyn Error + 'static)> = error.source();
-    while let Some(cause) = next {
-        last = cause.to_string();
-        if let Some(tls) = cause.downcast_ref::<rustls::Error>() {
-            fault = match tls {
-                rustls::Error::InvalidMessage(_) => Fault::NotTls,
-                _ => Fault::Tls,
-            };
-            break;
-        }
-        if let Some(http) = cause.downcast_ref::<hyper::Error>()
-            && http.is_parse()
-        {
-            fault = Fault::NotHttp;
-        }
-        // An io::Error hides the error it wraps from `source`.
-        next = match cause.downcast_ref::<io::Error>() {
-            Some(io) => io
-                .get_ref()
-                .map(|inner| inner as &(dyn Error + 'static))
-                .or(cause.source()),
-            None => cause.source(),
-        };
-    }
-    let detail = match fault {
-        Fault::NotTls => {
-            "the registry does not speak TLS; if that is intended, list its host under `plain-http`"
-                .to_owned()
-        }
-        Fault::Connect => format!("no connection: {}", without_queries(&clean(&last))),
-        Fault::Silence => "no answer in time".to_owned(),
-        Fault::Reset => format!(
-            "the connection broke off: {}",
-            without_queries(&clean(&last))
-        ),
-        Fault::NotHttp => format!("the answer is not HTTP: {}", clean(&last)),
-        Fault::Tls => format!("TLS failed: {}", clean(&last)),
-        Fault::Request => without_queries(&clean(&last)),
-    };
-    Failure::new(fault_class(fault), detail)
 }
 
 #[cfg(test)]
@@ -247,58 +203,106 @@ mod tests {
     fn every_status_has_its_class() {
         use ErrorClass::{Auth, Missing, Permanent, Throttled, Transient};
         let code = |code: &str| format!(r#"{{"errors":[{{"code":"{code}","message":"m"}}]}}"#);
+        let page = |text: &str| format!("<html>{text}</html>");
+        let none = String::new;
         for (status, body, want) in [
-            (400, String::new(), Permanent),
+            (300, none(), Permanent),
+            (301, none(), Permanent),
+            (302, none(), Permanent),
+            (303, none(), Permanent),
+            (304, none(), Permanent),
+            (307, none(), Permanent),
+            (308, none(), Permanent),
+            (400, none(), Permanent),
             (400, code("DIGEST_INVALID"), Permanent),
             (400, code("NAME_UNKNOWN"), Missing),
             (400, code("TOOMANYREQUESTS"), Throttled),
+            (401, none(), Auth),
             (401, code("UNAUTHORIZED"), Auth),
             (401, code("NAME_UNKNOWN"), Auth),
-            (402, String::new(), Permanent),
+            (402, none(), Permanent),
+            (403, none(), Auth),
             (403, code("DENIED"), Auth),
             (403, code("NAME_UNKNOWN"), Auth),
             (403, code("TOOMANYREQUESTS"), Throttled),
-            (403, "<html>Rate limit reached</html>".into(), Throttled),
-            (403, r#"{"message":"rate limit"}"#.into(), Throttled),
-            (403, "<html>no</html>".into(), Auth),
-            (404, String::new(), Missing),
-            (404, "<html>lost</html>".into(), Missing),
+            (403, page("Rate limit reached"), Throttled),
+            (403, page("429 Too Many Requests"), Throttled),
+            (403, r#"{"message":"secondary rate limit"}"#.into(), Throttled),
+            (
+                403,
+                r#"{"errors":[{"code":"DENIED","message":"Quota exceeded for quota metric 'Requests'"}]}"#.into(),
+                Throttled,
+            ),
+            (
+                403,
+                r#"{"errors":[{"code":"DENIED","message":"storage quota exceeded"}]}"#.into(),
+                Auth,
+            ),
+            (403, page("no"), Auth),
+            (403, "plain words".into(), Auth),
+            (404, none(), Missing),
+            (404, page("lost"), Missing),
+            (404, code("NAME_UNKNOWN"), Missing),
             (404, code("MANIFEST_UNKNOWN"), Missing),
-            (405, String::new(), Permanent),
-            (408, String::new(), Transient),
-            (409, String::new(), Permanent),
-            (413, String::new(), Permanent),
-            (416, String::new(), Permanent),
-            (418, String::new(), Permanent),
-            (425, String::new(), Transient),
-            (429, String::new(), Throttled),
-            (500, "<html>oops</html>".into(), Transient),
-            (501, String::new(), Permanent),
-            (502, String::new(), Transient),
-            (503, String::new(), Transient),
-            (504, String::new(), Transient),
-            (505, String::new(), Permanent),
-            (507, String::new(), Permanent),
-            (520, String::new(), Transient),
-            (530, String::new(), Transient),
-            (302, String::new(), Permanent),
+            (404, code("BLOB_UNKNOWN"), Missing),
+            (404, code("BLOB_UPLOAD_UNKNOWN"), Missing),
+            (404, code("NAME_INVALID"), Missing),
+            (404, code("DENIED"), Auth),
+            (404, code("UNAUTHORIZED"), Auth),
+            (404, code("TOOMANYREQUESTS"), Throttled),
+            (405, none(), Permanent),
+            (405, code("UNSUPPORTED"), Permanent),
+            (406, none(), Permanent),
+            (407, none(), Permanent),
+            (408, none(), Transient),
+            (409, none(), Permanent),
+            (409, code("DENIED"), Permanent),
+            (410, none(), Permanent),
+            (411, none(), Permanent),
+            (412, none(), Permanent),
+            (413, none(), Permanent),
+            (413, code("SIZE_INVALID"), Permanent),
+            (414, none(), Permanent),
+            (415, none(), Permanent),
+            (416, none(), Permanent),
+            (418, none(), Permanent),
+            (421, none(), Transient),
+            (422, none(), Permanent),
+            (425, none(), Transient),
+            (426, none(), Permanent),
+            (428, none(), Permanent),
+            (429, none(), Throttled),
+            (429, page("slow down"), Throttled),
+            (429, code("DENIED"), Throttled),
+            (431, none(), Permanent),
+            (451, none(), Permanent),
+            (499, none(), Permanent),
+            (500, none(), Transient),
+            (500, page("oops"), Transient),
+            (500, code("UNKNOWN"), Transient),
+            (501, none(), Permanent),
+            (502, none(), Transient),
+            (502, page("Bad Gateway"), Transient),
+            (503, none(), Transient),
+            (504, none(), Transient),
+            (505, none(), Permanent),
+            (506, none(), Permanent),
+            (507, none(), Permanent),
+            (508, none(), Permanent),
+            (510, none(), Permanent),
+            (511, page("log in to the wifi"), Permanent),
+            (520, none(), Transient),
+            (521, none(), Transient),
+            (522, none(), Transient),
+            (523, none(), Transient),
+            (524, none(), Transient),
+            (525, none(), Transient),
+            (526, none(), Permanent),
+            (527, none(), Transient),
+            (530, none(), Transient),
+            (599, none(), Permanent),
         ] {
             check(status, &body, want);
-        }
-    }
-
-    #[test]
-    fn every_fault_has_its_class() {
-        for (fault, want) in [
-            (Fault::Connect, ErrorClass::Transient),
-            (Fault::Reset, ErrorClass::Transient),
-            (Fault::Silence, ErrorClass::Transient),
-            (Fault::NotHttp, ErrorClass::Transient),
-            (Fault::NotTls, ErrorClass::Permanent),
-            (Fault::Tls, ErrorClass::Permanent),
-            (Fault::Request, ErrorClass::Permanent),
-        ] {
-            assert_eq!(fault_class(fault), want, "{fault:?}");
         }
     }
 

@@ -44,6 +44,17 @@ pub(crate) enum Payload {
 }
 
 impl Payload {
+    /// Whether the body is made by other requests, which the one that sends it must not keep waiting.
+    pub(crate) fn needs_requests(&self) -> bool {
+        matches!(
+            self,
+            Self::Blob {
+                body: BlobBody::Stream(_),
+                ..
+            }
+        )
+    }
+
     /// A fresh body, from its first byte, and the count of what it has handed over.
     pub(crate) fn start(&self) -> Result<(reqwest::Body, Arc<AtomicU64>), Failure> {
         let sent = Arc::new(AtomicU64::new(0));

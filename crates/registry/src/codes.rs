@@ -20,9 +20,20 @@ pub const MISSING: Code = Code("LW0404");
 /// what; asking again does not help.
 pub const REFUSED: Code = Code("LW0405");
 
+/// The registry's certificate is not trusted, has expired or is for another name. Add the authority
+/// that signed it to the system's store, or name a PEM file with it in `SSL_CERT_FILE`; ask for
+/// the registry by the name that its certificate is for; check this machine's clock.
+pub const CERTIFICATE: Code = Code("LW0406");
+/// The registry does not speak TLS. When plain HTTP is intended, list the host under `plain-http` in
+/// the family file or give `--plain-http HOST`.
+pub const PLAIN_HTTP: Code = Code("LW0407");
+
 impl RegistryError {
     /// The stable code of this failure.
     pub fn code(&self) -> Code {
+        if let Some(code) = self.narrower {
+            return code;
+        }
         match self.class {
             ErrorClass::Transient => UNREACHABLE,
             ErrorClass::Throttled => THROTTLED,

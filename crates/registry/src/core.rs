@@ -12,9 +12,11 @@ use reqwest::Url;
 
 use crate::answer::Failure;
 use crate::auth::{Access, Auth, Proof};
+use crate::connections::Connections;
 use crate::endpoint::{Endpoints, same_server};
+use crate::mirrors::Mirrors;
 use crate::referrers::Turns;
-use crate::retry::{Gates, Tries};
+use crate::retry::Tries;
 use crate::transport::{Answer, Request, Transport};
 use crate::{
     ClientError, ClientEvent, ClientOptions, Ping, PushOutcome, RegistryError, RetryPolicy,
@@ -33,9 +35,10 @@ pub(crate) struct Download {
 
 pub(crate) struct Core {
     pub(crate) transport: Arc<Transport>,
+    /// How the mirrors are.
+    pub(crate) mirrors: Mirrors,
     auth: Auth,
     retry: RetryPolicy,
-    gates: Gates,
     /// Whether a blob is in a repository, as far as it was asked or done here.
     blobs: Mutex<HashMap<(Repository, Digest), bool>>,
     pub(crate) uploads: Mutex<HashMap<(Repository, Digest), Joined<PushOutcome>>>,
@@ -56,17 +59,13 @@ impl std::fmt::Debug for Core {
 impl Core {
     pub(crate) fn new(options: ClientOptions, patience: Duration) -> Result<Self, ClientError> {
         let endpoints = Endpoints::new(options.plain_http, options.mirrors)?;
+        let connections = Connections::new(&options.user_agent, options.ca_bundle, patience)?;
         let emit = options.events.unwrap_or_else(|| Arc::new(|_| {}));
         Ok(Self {
-            transport: Arc::new(Transport::new(
-                endpoints,
-                emit,
-                &options.user_agent,
-                patience,
-            )?),
+            transport: Arc::new(Transport::new(connections, endpoints, emit, patience)),
+            mirrors: Mirrors::default(),
             auth: Auth::new(options.credentials),
             retry: options.retry,
-            gates: Gates::default(),
             blobs: Mutex::default(),
             uploads: Mutex::default(),
             downloads: Mutex::default(),
@@ -84,7 +83,7 @@ impl Core {
     ) -> Tries<'a> {
         Tries::new(
             &self.retry,
-            &self.gates,
+            &self.transport.gates,
             &*self.transport.emit,
             repository.host(),
             format!("{method} {repository}/{what}"),
@@ -99,7 +98,7 @@ impl Core {
     ) -> Tries<'a> {
         Tries::new(
             &self.retry,
-            &self.gates,
+            &self.transport.gates,
             &*self.transport.emit,
             host,
             request,
@@ -121,7 +120,8 @@ impl Core {
     pub(crate) async fn ask(&self, access: &Access, request: &Request) -> Result<Answer, Failure> {
         let ours = self.transport.endpoints.url(&access.host, "")?;
         // An upload may be sent elsewhere; who we are is nobody's business there.
-        let is_registry = same_server(&ours, &request.url);
+        let asked = self.transport.endpoints.as_spoken(request.url.clone());
+        let is_registry = same_server(&self.transport.endpoints.as_spoken(ours), &asked);
         let mut renewed = false;
         loop {
             let proof = if is_registry {
@@ -188,7 +188,7 @@ impl Core {
     pub(crate) async fn ping(&self, host: &RegistryHost) -> Result<Ping, RegistryError> {
         let mut tries = Tries::new(
             &self.retry,
-            &self.gates,
+            &self.transport.gates,
             &*self.transport.emit,
             host,
             format!("GET {host}/v2/"),

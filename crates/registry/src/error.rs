@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use launchway_diagnostics::Code;
+
 /// Why a client could not be made.
 #[derive(Debug, thiserror::Error)]
 pub enum ClientError {
@@ -51,6 +53,8 @@ pub struct RegistryError {
     pub detail: String,
     /// How many tries were made; zero when the request was refused here.
     pub attempts: u32,
+    /// A code that says more than that of the class.
+    pub(crate) narrower: Option<Code>,
 }
 
 impl fmt::Display for RegistryError {

@@ -85,6 +85,7 @@ impl<'a> Fetch<'a> {
             let is_last = number + 1 == sources.len();
             let what = format!("blobs/{}", self.digest);
             let mut tries = self.core.tries(&Method::GET, source, &what);
+            let trial = self.core.trial(source);
             self.ranges = true;
             loop {
                 if let Err(error) = tries.start().await {
@@ -95,14 +96,22 @@ impl<'a> Fetch<'a> {
                 }
                 let before = self.at;
                 match self.receive(source, sink).await {
-                    Ok(()) if self.at == self.size => return Ok(number),
+                    Ok(()) if self.at == self.size => {
+                        if !is_last {
+                            trial.succeeded();
+                        }
+                        return Ok(number);
+                    }
                     // A part that was given in full: the rest is asked for.
                     Ok(()) => tries.progressed(),
                     Err(Stop::TooMuch) => return Err(Unfetched::TooMuch(number)),
                     Err(Stop::Sink(failure)) => {
                         return Err(Unfetched::Failed(tries.give_up(failure)));
                     }
-                    Err(Stop::Source(_)) if !is_last => break,
+                    Err(Stop::Source(failure)) if !is_last => {
+                        trial.failed(&failure);
+                        break;
+                    }
                     Err(Stop::Source(failure)) => {
                         if self.at >= before + PROGRESS {
                             tries.progressed();
@@ -206,7 +215,7 @@ impl<'a> Fetch<'a> {
 impl Core {
     /// Where a blob of a repository can be read: its mirrors, and at last the registry itself.
     pub(crate) fn sources_of(&self, repository: &Repository) -> Vec<Repository> {
-        let mut sources = self.transport.endpoints.mirrors_of(repository);
+        let mut sources = self.mirrors_of(repository);
         sources.push(repository.clone());
         sources
     }

@@ -83,8 +83,9 @@ impl Core {
     }
 
     pub(crate) async fn resolve(&self, reference: &Reference) -> Probe {
-        for mirror in self.transport.endpoints.mirrors_of(&reference.repository) {
-            if let Ok(found) = self.head_manifest(&mirror, reference).await {
+        for mirror in self.mirrors_of(&reference.repository) {
+            let trial = self.trial(&mirror);
+            if let Some(found) = trial.judge(self.head_manifest(&mirror, reference).await) {
                 return Probe::Present(found);
             }
         }
@@ -95,8 +96,9 @@ impl Core {
         &self,
         reference: &Reference,
     ) -> Result<RawManifest, RegistryError> {
-        for mirror in self.transport.endpoints.mirrors_of(&reference.repository) {
-            if let Ok(manifest) = self.get_manifest(&mirror, reference).await {
+        for mirror in self.mirrors_of(&reference.repository) {
+            let trial = self.trial(&mirror);
+            if let Some(manifest) = trial.judge(self.get_manifest(&mirror, reference).await) {
                 return Ok(manifest);
             }
         }

@@ -1,6 +1,7 @@
 //! The settings of a client, resolved by the caller.
 
 use std::fmt;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -20,6 +21,9 @@ pub struct ClientOptions {
     /// Called for every request, pause and step of a transfer; must return quickly.
     pub events: Option<Arc<dyn Fn(ClientEvent) + Send + Sync>>,
     pub user_agent: String,
+    /// A PEM file with the certificate authorities to trust instead of the system's, as
+    /// `SSL_CERT_FILE` names one. Read when the first server is spoken to by TLS.
+    pub ca_bundle: Option<PathBuf>,
 }
 
 impl Default for ClientOptions {
@@ -31,6 +35,7 @@ impl Default for ClientOptions {
             credentials: Arc::new(NoCredentials),
             events: None,
             user_agent: concat!("launchway/", env!("CARGO_PKG_VERSION")).to_owned(),
+            ca_bundle: None,
         }
     }
 }
@@ -42,6 +47,7 @@ impl fmt::Debug for ClientOptions {
             .field("retry", &self.retry)
             .field("mirrors", &self.mirrors)
             .field("user_agent", &self.user_agent)
+            .field("ca_bundle", &self.ca_bundle)
             .finish_non_exhaustive()
     }
 }

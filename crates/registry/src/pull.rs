@@ -135,6 +135,9 @@ impl Core {
                     return Err(Undone::Failed(error));
                 }
             };
+            if first + by + 1 < sources.len() {
+                self.distrust(&sources[first + by], &wrong);
+            }
             match next_source(first + by, sources.len(), was_wrong) {
                 Some(next) => first = next,
                 None => return Err(Undone::Here(wrong)),

@@ -3,23 +3,29 @@
 
 use std::fmt;
 use std::pin::pin;
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
-use http::header::{ACCEPT_ENCODING, AUTHORIZATION, LOCATION, RETRY_AFTER, USER_AGENT};
+use http::header::{AUTHORIZATION, LOCATION, RETRY_AFTER};
 use http::{HeaderMap, HeaderValue, Method, StatusCode};
 use jiff::Timestamp;
-use launchway_model::{RegistryHost, is_loopback_host};
+use launchway_model::RegistryHost;
 use reqwest::Url;
 use tokio::time::{Instant, timeout};
 
-use crate::answer::{ErrorBody, Failure, Fault, classify, fault_class, fault_of};
+use crate::answer::{ErrorBody, Failure, classify, hint};
 use crate::body::Payload;
-use crate::endpoint::{Endpoints, authority, same_server};
+use crate::connections::Connections;
+use crate::endpoint::{Endpoints, Speaks, authority, same_server, shown};
+use crate::faults::{Fault, fault_class, fault_of, may_expect_tls, speaks_tls};
+use crate::limit::{Change, Limits, Place};
+use crate::moments::retry_after;
+use crate::quota::Quotas;
 use crate::redact::without_secrets;
-use crate::{ClientError, ClientEvent, ErrorClass};
+use crate::retry::Gates;
+use crate::{ClientEvent, ErrorClass};
 
 /// How many redirects are followed for one request.
 const HOPS: usize = 5;
@@ -27,6 +33,8 @@ const HOPS: usize = 5;
 const ERROR_BODY: u64 = 16 * 1024;
 /// How many times the patience a registry gets to store an upload it has received in full.
 const STORING: u32 = 5;
+/// How long a server on this machine has to answer the question whether it speaks TLS.
+const HANDSHAKE: Duration = Duration::from_secs(2);
 
 /// One request, ready to be sent any number of times.
 pub(crate) struct Request {
@@ -66,7 +74,28 @@ pub(crate) struct Answer {
     pub(crate) url: Url,
     /// Whether a redirect led to another server than the one asked.
     pub(crate) strayed: bool,
+    place: Place,
+    told: Teller,
     patience: Duration,
+}
+
+/// Tells about one host.
+#[derive(Clone)]
+struct Teller {
+    emit: Emit,
+    host: RegistryHost,
+}
+
+impl Teller {
+    fn change(&self, change: Option<Change>) {
+        if let Some((from, to)) = change {
+            (self.emit)(ClientEvent::Concurrency {
+                host: self.host.clone(),
+                from,
+                to,
+            });
+        }
+    }
 }
 
 impl Answer {
@@ -86,7 +115,7 @@ impl Answer {
     /// The next piece of the body; None at its end.
     pub(crate) async fn piece(&mut self) -> Result<Option<Bytes>, Failure> {
         match timeout(self.patience, self.response.chunk()).await {
-            Ok(piece) => piece.map_err(fault_of),
+            Ok(piece) => piece.map_err(|error| fault_of(error, &authority(&self.url))),
             Err(_) => Err(silence()),
         }
     }
@@ -123,8 +152,15 @@ impl Answer {
             .headers()
             .get(RETRY_AFTER)
             .and_then(|value| value.to_str().ok())
-            .and_then(|value| crate::retry::retry_after(value, Timestamp::now()));
+            .and_then(|value| retry_after(value, Timestamp::now()));
         let strayed = self.strayed.then(|| authority(&self.url));
+        // Redirects are followed for reads only; of others it is worth knowing where they lead.
+        let elsewhere = self
+            .status()
+            .is_redirection()
+            .then(|| self.text(LOCATION.as_str()))
+            .flatten()
+            .and_then(|location| self.url.join(location).ok());
         let mut body = BytesMut::new();
         // A body that breaks off is judged by what came of it.
         while (body.len() as u64) < ERROR_BODY
@@ -139,17 +175,28 @@ impl Answer {
             ErrorClass::Auth if strayed.is_some() => ErrorClass::Transient,
             class => class,
         };
+        // Who asks for a pause because of too much work is left alone in the same way.
+        let overloaded = matches!(status, 502..=504) && wait.is_some();
+        if class == ErrorClass::Throttled || overloaded {
+            let change = self.place.limited();
+            self.told.change(change);
+        }
+        self.place.give_back();
         let mut detail = without_secrets(&body.text, secrets);
+        if let Some(elsewhere) = elsewhere {
+            detail = format!("a redirect to {} that is not followed", shown(&elsewhere));
+        }
+        if let Some(hint) = hint(status) {
+            detail = format!("{hint} {detail}").trim_end().to_owned();
+        }
         if let Some(host) = strayed {
             detail = format!("by {host}, where the registry had sent us {detail}")
                 .trim_end()
                 .to_owned();
         }
         Failure {
-            class,
-            status: Some(status),
-            detail,
             wait,
+            ..Failure::new(class, detail).with_status(status)
         }
     }
 }
@@ -158,27 +205,16 @@ fn silence() -> Failure {
     Failure::new(fault_class(Fault::Silence), "no answer in time")
 }
 
-fn builder(headers: &HeaderMap, patience: Duration) -> reqwest::ClientBuilder {
-    reqwest::Client::builder()
-        .default_headers(headers.clone())
-        .redirect(reqwest::redirect::Policy::none())
-        .referer(false)
-        .connect_timeout(patience)
-        .tcp_nodelay(true)
-}
-
 type Emit = Arc<dyn Fn(ClientEvent) + Send + Sync>;
 
-/// Connections to any number of servers.
+/// The way to any number of servers.
 pub(crate) struct Transport {
-    /// For this machine: no proxy, no TLS.
-    loopback: reqwest::Client,
-    /// For all others. Made when first needed: reading the system's certificates takes longer than
-    /// a request to this machine.
-    outside: OnceLock<Result<reqwest::Client, Failure>>,
-    headers: HeaderMap,
+    connections: Connections,
     pub(crate) endpoints: Endpoints,
     pub(crate) emit: Emit,
+    pub(crate) gates: Gates,
+    limits: Limits,
+    quotas: Quotas,
     patience: Duration,
 }
 
@@ -191,45 +227,20 @@ impl fmt::Debug for Transport {
 impl Transport {
     /// `patience` is how long a server may stay silent.
     pub(crate) fn new(
+        connections: Connections,
         endpoints: Endpoints,
         emit: Emit,
-        user_agent: &str,
         patience: Duration,
-    ) -> Result<Self, ClientError> {
-        let mut headers = HeaderMap::new();
-        let user_agent = HeaderValue::from_str(user_agent).map_err(|_| ClientError::UserAgent)?;
-        headers.insert(USER_AGENT, user_agent);
-        // Digests are of the bytes as stored; a coding put on by a cache in between would hide them.
-        headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
-        let loopback = builder(&headers, patience)
-            .no_proxy()
-            .tls_certs_only([])
-            .build()
-            .map_err(|error| ClientError::Http(fault_of(error).detail))?;
-        Ok(Self {
-            loopback,
-            outside: OnceLock::new(),
-            headers,
+    ) -> Self {
+        Self {
+            connections,
             endpoints,
             emit,
+            gates: Gates::default(),
+            limits: Limits::default(),
+            quotas: Quotas::default(),
             patience,
-        })
-    }
-
-    fn client_for(&self, url: &Url) -> Result<&reqwest::Client, Failure> {
-        if is_loopback_host(url.host_str().unwrap_or_default()) {
-            return Ok(&self.loopback);
         }
-        let make = || {
-            let client = builder(&self.headers, self.patience).build();
-            client.map_err(|error| {
-                Failure::permanent(format!("cannot set up TLS: {}", fault_of(error).detail))
-            })
-        };
-        self.outside
-            .get_or_init(make)
-            .as_ref()
-            .map_err(Clone::clone)
     }
 
     /// Sends a request and follows redirects where that is safe: reads only, and without
@@ -242,13 +253,23 @@ impl Transport {
     ) -> Result<Answer, Failure> {
         let mut url = request.url.clone();
         for _ in 0..=HOPS {
-            let strayed = !same_server(&url, &request.url);
+            url = self.endpoints.as_spoken(url);
+            let strayed = !same_server(&url, &self.endpoints.as_spoken(request.url.clone()));
             let authorization = authorization.filter(|_| !strayed);
-            let response = self.hop(host, request, &url, authorization).await?;
+            let mut answer = self.hop(host, request, &url, authorization).await;
+            if self.turns_out_tls(&url, &answer).await {
+                drop(answer);
+                url = self.endpoints.as_spoken(url);
+                answer = self.hop(host, request, &url, authorization).await;
+            }
+            let (response, place) =
+                answer.map_err(|stumble| stumble.into_failure(&authority(&url)))?;
             let answer = Answer {
                 response,
                 url: url.clone(),
                 strayed,
+                place,
+                told: self.teller(&url, host),
                 patience: self.patience,
             };
             let follows = matches!(answer.status().as_u16(), 301 | 302 | 303 | 307 | 308)
@@ -270,14 +291,68 @@ impl Transport {
         Err(Failure::permanent(format!("more than {HOPS} redirects")))
     }
 
+    /// Finds out whether a server on this machine, spoken to for the first time and answering plain
+    /// HTTP oddly, wants TLS. The usual one answers well and is never asked this.
+    async fn turns_out_tls(
+        &self,
+        url: &Url,
+        answer: &Result<(reqwest::Response, Place), Stumble>,
+    ) -> bool {
+        if !self.endpoints.is_unknown(url) {
+            return false;
+        }
+        let odd = match answer {
+            Ok((response, _)) => response.status() == StatusCode::BAD_REQUEST,
+            Err(Stumble::Http(error)) => may_expect_tls(error),
+            Err(Stumble::Other(_)) => return false,
+        };
+        let mut speaks = Speaks::Plain;
+        let mut probe = url.clone();
+        if odd && probe.set_scheme("https").is_ok() {
+            probe.set_query(None);
+            if let Ok(client) = self.connections.to(&probe) {
+                let asked = client.head(probe).send();
+                let answer = timeout(HANDSHAKE.min(self.patience), asked).await;
+                let is_tls = match answer {
+                    Ok(Ok(_)) => true,
+                    Ok(Err(error)) => speaks_tls(&error),
+                    Err(_) => false,
+                };
+                if is_tls {
+                    speaks = Speaks::Tls;
+                }
+            }
+        }
+        if speaks == Speaks::Plain && answer.is_err() {
+            // Nothing is known yet, and the next try may meet it in a better state.
+            return false;
+        }
+        self.endpoints.learn(url, speaks);
+        speaks == Speaks::Tls
+    }
+
+    /// Whom to name when something is told about the server of a URL.
+    fn teller(&self, url: &Url, host: &RegistryHost) -> Teller {
+        Teller {
+            emit: Arc::clone(&self.emit),
+            host: authority(url).parse().unwrap_or_else(|_| host.clone()),
+        }
+    }
+
     async fn hop(
         &self,
         host: &RegistryHost,
         request: &Request,
         url: &Url,
         authorization: Option<&HeaderValue>,
-    ) -> Result<reqwest::Response, Failure> {
-        let client = self.client_for(url)?;
+    ) -> Result<(reqwest::Response, Place), Stumble> {
+        let client = self.connections.to(url)?;
+        let mut place = self.limits.place(&authority(url)).await;
+        // While this one waited for its place, another may have been told to wait.
+        let left = self.gates.left(host);
+        if !left.is_zero() {
+            return Err(Failure::not_sent(left).into());
+        }
         let mut message = client
             .request(request.method.clone(), url.clone())
             .headers(request.headers.clone());
@@ -286,6 +361,9 @@ impl Transport {
         }
         let mut sent = None;
         if let Some(payload) = &request.payload {
+            if payload.needs_requests() {
+                place.give_back();
+            }
             let (body, count) = payload.start()?;
             message = message.body(body);
             sent = Some(count);
@@ -296,7 +374,7 @@ impl Transport {
         let mut silences = 0;
         let result = loop {
             match timeout(self.patience, &mut answer).await {
-                Ok(result) => break result.map_err(fault_of),
+                Ok(result) => break result.map_err(Stumble::Http),
                 Err(_) => {
                     let now = sent.as_ref().map_or(0, |sent| sent.load(Ordering::Relaxed));
                     silences = if now > before { 0 } else { silences + 1 };
@@ -305,15 +383,16 @@ impl Transport {
                         _ => 1,
                     };
                     if silences >= allowed {
-                        break Err(silence());
+                        break Err(silence().into());
                     }
                     before = now;
                 }
             }
         };
+        let told = self.teller(url, host);
         (self.emit)(ClientEvent::Request {
             method: request.method.to_string(),
-            host: authority(url).parse().unwrap_or_else(|_| host.clone()),
+            host: told.host.clone(),
             path: url.path().to_owned(),
             status: result
                 .as_ref()
@@ -321,6 +400,47 @@ impl Transport {
                 .map(|response| response.status().as_u16()),
             elapsed: begun.elapsed(),
         });
-        result
+        let response = result?;
+        if let Some(quota) = self.quotas.watch(&authority(url), response.headers()) {
+            (self.emit)(ClientEvent::Quota {
+                host: told.host.clone(),
+                limit: quota.limit,
+                remaining: quota.remaining,
+                window: quota.window,
+                low: quota.is_low(),
+            });
+        }
+        match response.status().as_u16() {
+            // The next one is let in when this answer has been understood.
+            429 => {}
+            // No praise, as it may turn out to be a limit, or overload.
+            403 | 500.. => place.give_back(),
+            _ => {
+                told.change(place.succeeded());
+                place.give_back();
+            }
+        }
+        Ok((response, place))
+    }
+}
+
+/// Why a request got no answer.
+enum Stumble {
+    Http(reqwest::Error),
+    Other(Failure),
+}
+
+impl From<Failure> for Stumble {
+    fn from(failure: Failure) -> Self {
+        Self::Other(failure)
+    }
+}
+
+impl Stumble {
+    fn into_failure(self, host: &str) -> Failure {
+        match self {
+            Self::Http(error) => fault_of(error, host),
+            Self::Other(failure) => failure,
+        }
     }
 }

@@ -169,7 +169,7 @@ fn what_stays_wrong_fails_clearly_and_is_finished_later() {
             vec![Rule::new("*", "/fam/", Harm::throttle("86400"))],
             1,
             // The base is on the same host, which asks for peace until tomorrow.
-            &["LW0605", "accepts no requests until"],
+            &["LW0605", "limited until"],
         ),
         (
             vec![Rule::new("POST", "/blobs/uploads/", Harm::status(500))],

@@ -270,8 +270,8 @@ async fn a_manifest_is_put_under_its_digest() {
 #[tokio::test]
 async fn mirrors_are_asked_first_and_never_probed() {
     let broken = Server::start(vec![
-        Step::new("GET", "/v2/cache/a/manifests/x", Answer::status(500)),
-        Step::new("HEAD", "/v2/cache/a/manifests/x", Answer::status(404)),
+        Step::new("GET", "/v2/cache/a/manifests/x", Answer::status(404)),
+        Step::new("HEAD", "/v2/cache/a/manifests/x", Answer::status(500)),
     ])
     .await;
     let copy = Server::start(vec![

@@ -99,7 +99,16 @@ async fn a_registry_that_asks_for_patience_gets_it() {
     let reasons: Vec<&str> = told
         .iter()
         .filter_map(|event| match event {
-            ClientEvent::Retry { reason, .. } => Some(reason.as_str()),
+            ClientEvent::Limited {
+                host,
+                until,
+                gives_up,
+                reason,
+            } => {
+                assert_eq!(host.as_str(), server.host());
+                assert!(until <= gives_up);
+                Some(reason.as_str())
+            }
             _ => None,
         })
         .collect();
@@ -112,6 +121,7 @@ async fn beyond_the_deadline_the_moment_is_told() {
     for (name, value) in [
         ("seconds", "3600"),
         ("a date", "Fri, 31 Dec 2100 23:59:59 GMT"),
+        ("the end of time", "99999999999999999999"),
     ] {
         let answer = Answer::status(429).header("retry-after", value);
         let server = Server::start(steps(vec![answer])).await;
@@ -119,13 +129,55 @@ async fn beyond_the_deadline_the_moment_is_told() {
         let reference = tagged(&server, "a:x");
         let error = client.manifest(&reference).await.unwrap_err();
         assert_eq!(error.class, ErrorClass::Throttled, "{name}");
-        assert!(
-            error.detail.contains("accepts no requests until 2"),
-            "{name}: {error}"
-        );
+        assert!(error.detail.contains("limited until "), "{name}: {error}");
+        assert!(error.detail.contains(" UTC, and a call waits 5 s at most"));
         assert_eq!(error.code().to_string(), "LW0402");
         server.finish();
     }
+}
+
+/// A pause that is asked for with a 5xx is a failure as well: it counts as a try.
+#[tokio::test]
+async fn an_overloaded_registry_is_left_alone_for_as_long_as_it_says() {
+    let busy = |after: &str| Answer::status(503).header("retry-after", after);
+    let server = Server::start(steps(vec![busy("0"); 3])).await;
+    let (client, told) = client_with_events(options());
+    let error = client.manifest(&tagged(&server, "a:x")).await.unwrap_err();
+    assert_eq!((error.class, error.attempts), (ErrorClass::Transient, 3));
+    server.finish();
+    let limits = |told: &[ClientEvent]| {
+        let is_limit = |event: &&ClientEvent| matches!(event, ClientEvent::Limited { .. });
+        told.iter().filter(is_limit).count()
+    };
+    assert_eq!(limits(&told.lock().unwrap()), 2);
+
+    let server = Server::start(steps(vec![busy("3600")])).await;
+    let error = client.manifest(&tagged(&server, "a:x")).await.unwrap_err();
+    assert_eq!((error.class, error.attempts), (ErrorClass::Transient, 1));
+    assert!(error.detail.contains("limited until "), "{error}");
+    server.finish();
+}
+
+/// Without a word on how long, the deadline ends it, not the number of tries.
+#[tokio::test]
+async fn a_registry_that_refuses_too_many_requests_without_saying_for_how_long() {
+    let mut answers = vec![Answer::status(429); 7];
+    answers.push(good());
+    let server = Server::start(steps(answers)).await;
+    client().manifest(&tagged(&server, "a:x")).await.unwrap();
+    server.finish();
+
+    let server = Server::start(vec![Step::new("GET", PATH, Answer::status(429)).always()]).await;
+    let client = client_with(ClientOptions {
+        retry: RetryPolicy {
+            throttle_deadline: Duration::from_millis(50),
+            ..quick()
+        },
+        ..options()
+    });
+    let error = client.manifest(&tagged(&server, "a:x")).await.unwrap_err();
+    assert_eq!(error.class, ErrorClass::Throttled);
+    assert!(error.attempts > 3, "{error}");
 }
 
 /// One throttled answer holds back all calls to the host, without asking it again.
