@@ -144,15 +144,15 @@ async fn published_index(shop: &Arc<Shop>, made: &Made) -> Result<Option<PathInd
     let Some(repository) = made.layers.last().and_then(|layer| layer.origin.clone()) else {
         return Ok(None);
     };
-    let client = shop.puller.client();
-    let referrers = client
-        .referrers(&repository, &made.manifest.digest, Some(PATH_INDEX))
+    let puller = &shop.puller;
+    let referrers = puller
+        .referrers(&repository, &made.manifest.digest, PATH_INDEX)
         .await?;
     for referrer in referrers {
         let Ok(digest) = referrer.digest.parse::<Digest>() else {
             continue;
         };
-        let manifest = client.manifest(&repository.with_digest(digest)).await?;
+        let manifest = puller.manifest(&repository, &digest).await?;
         let Ok(manifest) = serde_json::from_slice::<Manifest>(&manifest.bytes) else {
             continue;
         };
@@ -163,7 +163,7 @@ async fn published_index(shop: &Arc<Shop>, made: &Made) -> Result<Option<PathInd
         else {
             continue;
         };
-        let bytes = client.read_blob(&repository, &digest, 64 << 20).await?;
+        let bytes = puller.small_blob(&repository, &digest, 64 << 20).await?;
         if let Ok(index) = PathIndex::decode(&bytes) {
             return Ok(Some(index));
         }

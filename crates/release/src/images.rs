@@ -6,18 +6,22 @@ use std::sync::Arc;
 use bytes::Bytes;
 use futures_util::future::try_join_all;
 use launchway_engine::{Cancellation, EngineError, Image, Images};
+use launchway_manifest::RegistryPrefix;
 use launchway_model::{Digest, Platform, Reference, Repository};
 use launchway_oci::spec::{Descriptor, ImageConfig, Index, Manifest, media};
 use launchway_oci::{Layer, Store};
-use launchway_registry::Client;
+use launchway_registry::{Client, RawManifest, RegistryError};
 use tokio::runtime::Handle;
 use tokio::sync::Semaphore;
 
 use crate::artifact::{choose, platform_of};
 use crate::error::ReleaseError;
+use crate::sources::Sources;
 
 /// How many blobs come in at once.
 const PULLS: usize = 3;
+/// How large a configuration may be, in bytes.
+const CONFIG_LIMIT: u64 = 8 << 20;
 
 /// One platform's image in a registry: its documents, not yet its layers.
 #[derive(Clone, Debug)]
@@ -37,6 +41,7 @@ pub struct Puller {
     client: Client,
     store: Store,
     pulls: Arc<Semaphore>,
+    sources: Arc<Sources>,
 }
 
 impl Puller {
@@ -45,7 +50,14 @@ impl Puller {
             client,
             store,
             pulls: Arc::new(Semaphore::new(PULLS)),
+            sources: Arc::default(),
         }
+    }
+
+    /// Reads what one of these registries holds from any of them.
+    pub(crate) fn with_sources(mut self, registries: Vec<RegistryPrefix>) -> Self {
+        self.sources = Arc::new(Sources::new(registries));
+        self
     }
 
     /// The documents of one platform behind a reference.
@@ -94,8 +106,7 @@ impl Puller {
             Bytes::from(self.store.read_blob(&config_digest)?)
         } else {
             let bytes = self
-                .client
-                .read_blob(&repository, &config_digest, 8 << 20)
+                .small_blob(&repository, &config_digest, CONFIG_LIMIT)
                 .await?;
             self.store.put_blob(&bytes)?;
             bytes
@@ -145,9 +156,52 @@ impl Puller {
                 return Ok((bytes.into(), media_type, digest.clone()));
             }
         }
-        let manifest = self.client.manifest(reference).await?;
+        let manifest = match &reference.digest {
+            // What a tag stands for is the registry's own affair.
+            None => self.client.manifest(reference).await?,
+            Some(digest) => self.manifest(&reference.repository, digest).await?,
+        };
         self.store.put_blob(&manifest.bytes)?;
         Ok((manifest.bytes, manifest.media_type, manifest.digest))
+    }
+
+    /// A manifest or index by its digest, from wherever it can be had.
+    pub(crate) async fn manifest(
+        &self,
+        repository: &Repository,
+        digest: &Digest,
+    ) -> Result<RawManifest, RegistryError> {
+        let read = |source: Repository| async move {
+            let reference = source.with_digest(digest.clone());
+            self.client.manifest(&reference).await
+        };
+        self.sources.read(repository, read).await
+    }
+
+    /// A blob of at most `limit` bytes, from wherever it can be had.
+    pub(crate) async fn small_blob(
+        &self,
+        repository: &Repository,
+        digest: &Digest,
+        limit: u64,
+    ) -> Result<Bytes, RegistryError> {
+        let read =
+            |source: Repository| async move { self.client.read_blob(&source, digest, limit).await };
+        self.sources.read(repository, read).await
+    }
+
+    /// What refers to a manifest, as the first registry that answers has it.
+    pub(crate) async fn referrers(
+        &self,
+        repository: &Repository,
+        digest: &Digest,
+        artifact_type: &str,
+    ) -> Result<Vec<Descriptor>, RegistryError> {
+        let read = |source: Repository| async move {
+            let client = &self.client;
+            client.referrers(&source, digest, Some(artifact_type)).await
+        };
+        self.sources.read(repository, read).await
     }
 
     /// The image with its layers unpacked.
@@ -204,9 +258,11 @@ impl Puller {
             .expect("the semaphore is never closed");
         if !self.store.has_blob(&digest) {
             let temporary = self.store.temp_path();
-            self.client
-                .pull_blob(repository, &digest, blob.size, temporary.path())
-                .await?;
+            let (client, wanted, path) = (&self.client, &digest, temporary.path());
+            let read = |source: Repository| async move {
+                client.pull_blob(&source, wanted, blob.size, path).await
+            };
+            self.sources.read(repository, read).await?;
             self.store.adopt_blob(temporary.path(), &digest)?;
         }
         Ok(digest)

@@ -22,6 +22,7 @@ mod publish;
 mod record;
 pub mod single;
 mod smoke;
+mod sources;
 pub mod transaction;
 pub mod verify;
 mod work;

@@ -297,10 +297,7 @@ pub(crate) async fn exact(
     if let Some(document) = known {
         return Ok(document);
     }
-    let client = shop.puller.client();
-    let manifest = client
-        .manifest(&repository.with_digest(digest.clone()))
-        .await?;
+    let manifest = shop.puller.manifest(repository, digest).await?;
     let document = (manifest.bytes, manifest.media_type);
     documents(shop).insert(digest.clone(), document.clone());
     Ok(document)

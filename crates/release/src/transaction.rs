@@ -83,6 +83,8 @@ pub async fn execute(plan: Plan, workshop: Workshop) -> Outcome {
         now,
     } = workshop;
     let plan = Arc::new(plan);
+    let answering = (0..plan.registries.len()).filter(|at| !plan.is_degraded(*at));
+    let puller = puller.with_sources(answering.map(|at| plan.registries[at].clone()).collect());
     let shop = Arc::new(Shop::new(
         Arc::clone(&plan),
         project,

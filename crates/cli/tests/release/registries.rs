@@ -255,8 +255,8 @@ fn a_registry_that_dies_while_it_is_tested_from_leaves_the_other() {
 }
 
 #[test]
-fn what_one_registry_cannot_give_is_no_fault_of_the_other() {
-    let Some(lab) = Lab::new("what_one_registry_cannot_give_is_no_fault_of_the_other") else {
+fn what_one_registry_cannot_give_is_read_from_the_other() {
+    let Some(lab) = Lab::new("what_one_registry_cannot_give_is_read_from_the_other") else {
         return;
     };
     let (first, second) = (lab.registry("first"), lab.empty_registry("second"));
@@ -264,7 +264,6 @@ fn what_one_registry_cannot_give_is_no_fault_of_the_other() {
     let prefix = format!("{}/fam", proxy.host());
     let family = lab.family(&[&prefix, &second.prefix()], &first.host);
     lab.machine("a").release(&family, &["v1.0.0"]);
-    let before = second.tags();
     family.edit(
         "launchway.toml",
         "TWO_VERSION = \"2.0.0\"",
@@ -274,17 +273,35 @@ fn what_one_registry_cannot_give_is_no_fault_of_the_other() {
     let blobs = Rule::new("GET", "/fam/toolbox/blobs/", Harm::status(500));
     proxy.set_rules(vec![blobs]);
     let fresh = lab.machine("fresh");
-    let done = fresh.json(&family, &["release", "v1.0.1"]);
-    done.expect(1).says(&proxy.host());
-    let events = done.events();
-    let blamed = of_kind(&events, "registry-failed");
-    assert!(
-        blamed
-            .iter()
-            .all(|event| event["registry"] == prefix.as_str()),
-        "{blamed:?}"
+    fresh.release(&family, &["v1.0.1"]);
+    assert!(proxy.harmed() > 0);
+    proxy.set_rules(Vec::new());
+    fresh.text(&family, &["verify", "v1.0.1"]).expect(0);
+    same(&first, &second);
+}
+
+#[test]
+fn what_no_registry_can_give_stops_the_release() {
+    let Some(lab) = Lab::new("what_no_registry_can_give_stops_the_release") else {
+        return;
+    };
+    let first = lab.registry("first");
+    let proxy = Proxy::start(&first.host, Vec::new());
+    let prefix = format!("{}/fam", proxy.host());
+    let family = lab.family(&[&prefix], &first.host);
+    lab.machine("a").release(&family, &["v1.0.0"]);
+    let before = first.tags();
+    family.edit(
+        "launchway.toml",
+        "TWO_VERSION = \"2.0.0\"",
+        "TWO_VERSION = \"2.0.1\"",
     );
-    assert_eq!(second.tags()["latest-two"], before["latest-two"]);
+    let blobs = Rule::new("GET", "/fam/toolbox/blobs/", Harm::status(500));
+    proxy.set_rules(vec![blobs]);
+    let fresh = lab.machine("fresh");
+    let done = fresh.text(&family, &["release", "v1.0.1"]);
+    done.expect(1).says(&proxy.host());
+    assert_eq!(first.tags()["latest-two"], before["latest-two"]);
     proxy.set_rules(Vec::new());
     fresh.release(&family, &["v1.0.1"]);
     fresh.text(&family, &["verify", "v1.0.1"]).expect(0);
