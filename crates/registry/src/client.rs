@@ -54,8 +54,10 @@ pub struct RawManifest {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ManifestTarget {
     Tag(Tag),
-    /// Under its own digest alone.
+    /// Under its own sha256 digest alone.
     Digest,
+    /// Under this digest alone, which has to be its own; for digests of another algorithm.
+    Exactly(Digest),
 }
 
 /// A blob to push.
@@ -190,8 +192,13 @@ impl Client {
     }
 
     /// Brings a blob into a repository: not at all when it is there, without sending it when one
-    /// of the `mount_from` repositories on the same registry has it, else in one stream. Callers
-    /// who push the same blob at the same time share one upload.
+    /// of the `mount_from` repositories on the same registry has it, else in one stream. What
+    /// breaks off goes on from where the registry says it is. Callers who push the same blob at
+    /// the same time share one upload.
+    ///
+    /// A repository from which this client read a manifest that names the blob is mounted from
+    /// without asking first whether the blob is there already, and then the outcome is
+    /// [`PushOutcome::Mounted`] in either case.
     pub async fn push_blob(
         &self,
         repository: &Repository,
@@ -242,6 +249,15 @@ impl Client {
     /// missing.
     pub async fn delete(&self, reference: &Reference) -> Result<(), RegistryError> {
         self.core.delete(reference).await
+    }
+
+    /// Deletes a blob from a repository, whether something still names it or not.
+    pub async fn delete_blob(
+        &self,
+        repository: &Repository,
+        digest: &Digest,
+    ) -> Result<(), RegistryError> {
+        self.core.delete_blob(repository, digest).await
     }
 
     /// Asks whether there is a registry and whether it lets us in. No other call needs this.

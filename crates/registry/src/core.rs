@@ -14,6 +14,7 @@ use crate::answer::Failure;
 use crate::auth::{Access, Auth, Proof};
 use crate::connections::Connections;
 use crate::endpoint::{Endpoints, same_server};
+use crate::knowledge::Knowledge;
 use crate::mirrors::Mirrors;
 use crate::referrers::Turns;
 use crate::retry::Tries;
@@ -39,8 +40,7 @@ pub(crate) struct Core {
     pub(crate) mirrors: Mirrors,
     auth: Auth,
     retry: RetryPolicy,
-    /// Whether a blob is in a repository, as far as it was asked or done here.
-    blobs: Mutex<HashMap<(Repository, Digest), bool>>,
+    pub(crate) knowledge: Knowledge,
     pub(crate) uploads: Mutex<HashMap<(Repository, Digest), Joined<PushOutcome>>>,
     pub(crate) downloads: Mutex<HashMap<(Repository, Digest), Download>>,
     /// Registries that turned out not to keep lists of referrers.
@@ -66,7 +66,7 @@ impl Core {
             mirrors: Mirrors::default(),
             auth: Auth::new(options.credentials),
             retry: options.retry,
-            blobs: Mutex::default(),
+            knowledge: Knowledge::default(),
             uploads: Mutex::default(),
             downloads: Mutex::default(),
             without_referrers: Mutex::default(),
@@ -172,17 +172,6 @@ impl Core {
             }
             _ => answer.into_failure(&secrets).await,
         }
-    }
-
-    /// What is known about a blob in a repository.
-    pub(crate) fn known(&self, repository: &Repository, digest: &Digest) -> Option<bool> {
-        let blobs = self.blobs.lock().expect("no holder of the blobs panics");
-        blobs.get(&(repository.clone(), digest.clone())).copied()
-    }
-
-    pub(crate) fn remember(&self, repository: &Repository, digest: &Digest, present: bool) {
-        let mut blobs = self.blobs.lock().expect("no holder of the blobs panics");
-        blobs.insert((repository.clone(), digest.clone()), present);
     }
 
     pub(crate) async fn ping(&self, host: &RegistryHost) -> Result<Ping, RegistryError> {

@@ -25,6 +25,7 @@ mod error;
 mod event;
 mod faults;
 mod fetch;
+mod knowledge;
 mod limit;
 mod link;
 mod listing;
@@ -40,8 +41,10 @@ mod redact;
 mod referrers;
 mod remote;
 mod retry;
+mod shape;
 mod source;
 mod transport;
+mod upload;
 mod verify;
 
 pub use client::{

@@ -6,25 +6,18 @@ use http::header::{ACCEPT, CONTENT_LENGTH, CONTENT_TYPE};
 use http::{HeaderValue, Method};
 use launchway_model::{Algorithm, Digest, Reference, Repository, Tag};
 use launchway_oci::spec::media;
-use serde::Deserialize;
 
 use crate::answer::Failure;
 use crate::auth::{Access, Actions};
 use crate::body::Payload;
 use crate::core::Core;
+use crate::shape;
 use crate::transport::{Answer, Request};
 use crate::verify::digest_of;
 use crate::{ErrorClass, Found, MANIFEST_LIMIT, ManifestTarget, Probe, RawManifest, RegistryError};
 
 /// The header that names the digest of an answer's content.
 pub(crate) const CONTENT_DIGEST: &str = "docker-content-digest";
-
-/// The part of a manifest that this module reads.
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct OwnType {
-    media_type: Option<String>,
-}
 
 /// What stands behind `manifests/` for a reference.
 fn name_of(reference: &Reference) -> String {
@@ -55,6 +48,13 @@ fn content_type(answer: &Answer) -> Option<String> {
 
 fn is_manifest_type(media_type: &str) -> bool {
     media::is_index(media_type) || media::is_manifest(media_type)
+}
+
+fn too_large(why: &str) -> Failure {
+    Failure::permanent(format!(
+        "the manifest is larger than the {} MiB {why}",
+        MANIFEST_LIMIT / 1024 / 1024
+    ))
 }
 
 fn mismatch(want: &Digest, got: &Digest) -> Failure {
@@ -185,12 +185,10 @@ impl Core {
             .text(CONTENT_DIGEST)
             .and_then(|told| told.parse::<Digest>().ok());
         let named = content_type(&answer);
-        let bytes = answer.bytes(MANIFEST_LIMIT).await?.ok_or_else(|| {
-            Failure::permanent(format!(
-                "the manifest is larger than the {} MiB that are read",
-                MANIFEST_LIMIT / 1024 / 1024
-            ))
-        })?;
+        let bytes = answer
+            .bytes(MANIFEST_LIMIT)
+            .await?
+            .ok_or_else(|| too_large("that are read"))?;
         let want = reference.digest.clone().or(told);
         let algorithm = want.as_ref().map_or(Algorithm::Sha256, Digest::algorithm);
         let digest = digest_of(algorithm, &bytes);
@@ -199,20 +197,13 @@ impl Core {
         {
             return Err(mismatch(&want, &digest));
         }
-        let own = serde_json::from_slice::<OwnType>(&bytes)
-            .map_err(|_| Failure::permanent("what came is no manifest: it is not a JSON object"))?
-            .media_type;
-        // Caches and simple file servers forget the type; the manifest then tells it itself.
-        let media_type = match named {
-            Some(named) if is_manifest_type(&named) => named,
-            named => own
-                .filter(|own| is_manifest_type(own))
-                .or(named)
-                .unwrap_or_else(|| media::MANIFEST.to_owned()),
-        };
+        let read = shape::read(&bytes, named.as_deref()).map_err(Failure::permanent)?;
+        for blob in read.blobs {
+            self.knowledge.remember_named(repository, blob);
+        }
         Ok(RawManifest {
             bytes,
-            media_type,
+            media_type: read.media_type,
             digest,
         })
     }
@@ -224,12 +215,27 @@ impl Core {
         media_type: &str,
         bytes: Bytes,
     ) -> Result<Digest, RegistryError> {
-        let digest = digest_of(Algorithm::Sha256, &bytes);
+        let algorithm = match &target {
+            ManifestTarget::Exactly(digest) => digest.algorithm(),
+            ManifestTarget::Tag(_) | ManifestTarget::Digest => Algorithm::Sha256,
+        };
+        let digest = digest_of(algorithm, &bytes);
         let name = match &target {
             ManifestTarget::Tag(tag) => tag.to_string(),
             ManifestTarget::Digest => digest.to_string(),
+            ManifestTarget::Exactly(digest) => digest.to_string(),
         };
         let mut tries = self.tries(&Method::PUT, repository, &format!("manifests/{name}"));
+        if let ManifestTarget::Exactly(want) = &target
+            && *want != digest
+        {
+            return Err(tries.give_up(Failure::permanent(format!(
+                "content does not match its digest: {want} was named, {digest} was given"
+            ))));
+        }
+        if bytes.len() as u64 > MANIFEST_LIMIT {
+            return Err(tries.give_up(too_large("that could be read again")));
+        }
         let answer = loop {
             tries.start().await?;
             match self
@@ -302,12 +308,26 @@ impl Core {
     }
 
     pub(crate) async fn delete(&self, reference: &Reference) -> Result<(), RegistryError> {
-        let repository = &reference.repository;
         let what = format!("manifests/{}", name_of(reference));
-        let mut tries = self.tries(&Method::DELETE, repository, &what);
+        self.delete_what(&reference.repository, &what).await
+    }
+
+    pub(crate) async fn delete_blob(
+        &self,
+        repository: &Repository,
+        digest: &Digest,
+    ) -> Result<(), RegistryError> {
+        self.delete_what(repository, &format!("blobs/{digest}"))
+            .await?;
+        self.knowledge.remember_blob(repository, digest, false);
+        Ok(())
+    }
+
+    async fn delete_what(&self, repository: &Repository, what: &str) -> Result<(), RegistryError> {
+        let mut tries = self.tries(&Method::DELETE, repository, what);
         loop {
             tries.start().await?;
-            let result = match self.url(repository, &what) {
+            let result = match self.url(repository, what) {
                 Ok(url) => {
                     let request = Request::new(Method::DELETE, url);
                     self.ask(&Access::to(repository, Actions::Delete), &request)
@@ -320,8 +340,21 @@ impl Core {
                     answer.drain().await;
                     return Ok(());
                 }
-                Err(failure) => tries.again(failure).await?,
+                Err(failure) => tries.again(not_allowed(failure)).await?,
             }
         }
+    }
+}
+
+/// A registry that knows no deleting says only that it does not know the method.
+fn not_allowed(failure: Failure) -> Failure {
+    if !matches!(failure.status, Some(405 | 501)) {
+        return failure;
+    }
+    let said = failure.detail.as_str();
+    let separator = if said.is_empty() { "" } else { "; " };
+    Failure {
+        detail: format!("{said}{separator}this registry lets nobody delete such things"),
+        ..failure
     }
 }

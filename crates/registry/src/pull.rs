@@ -153,11 +153,15 @@ impl Core {
         limit: u64,
     ) -> Result<Bytes, RegistryError> {
         let mut was_wrong = false;
-        for mirror in self.transport.endpoints.mirrors_of(repository) {
-            match self.read_blob_once(&mirror, digest, limit).await {
-                Ok(Ok(bytes)) => return Ok(bytes),
-                Ok(Err(_)) => was_wrong = true,
-                Err(_) => {}
+        for mirror in self.mirrors_of(repository) {
+            let trial = self.trial(&mirror);
+            match trial.judge(self.read_blob_once(&mirror, digest, limit).await) {
+                Some(Ok(bytes)) => return Ok(bytes),
+                Some(Err(wrong)) => {
+                    self.distrust(&mirror, &wrong);
+                    was_wrong = true;
+                }
+                None => {}
             }
         }
         let mut tries = self.tries(&Method::GET, repository, &format!("blobs/{digest}"));

@@ -1,29 +1,27 @@
-//! Blobs on their way to a registry: not sent when they are there, mounted when a sibling
-//! repository has them, else sent in one stream.
+//! Blobs on their way to a registry: not sent when they are there, mounted when another repository
+//! of the registry has them, else sent.
 
 use std::fs;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 
 use futures_util::FutureExt as _;
 use futures_util::future::Shared;
-use http::header::{CONTENT_LENGTH, CONTENT_TYPE, LOCATION};
+use http::header::CONTENT_LENGTH;
 use http::{HeaderValue, Method, StatusCode};
 use launchway_model::{Digest, Repository};
-use reqwest::Url;
 
 use crate::answer::Failure;
 use crate::auth::{Access, Actions};
-use crate::body::{Broken, OnProgress, Payload};
 use crate::core::Core;
-use crate::endpoint::authority;
+use crate::fetch::PROGRESS;
 use crate::manifests::CONTENT_DIGEST;
-use crate::source::Verified;
+use crate::source::{BlobReadError, Verified};
 use crate::transport::{Answer, Request};
-use crate::{BlobBody, BlobSource, ClientEvent, Direction, ErrorClass, PushOutcome, RegistryError};
+use crate::upload::{Unsent, Upload};
+use crate::{BlobBody, BlobSource, ErrorClass, PushOutcome, RegistryError};
 
-/// How often progress is told, in bytes.
-const TELL: u64 = 1024 * 1024;
+/// From how many repositories a mount is tried.
+const MOUNTS: usize = 3;
 
 impl Core {
     pub(crate) async fn blob_exists(
@@ -31,7 +29,7 @@ impl Core {
         repository: &Repository,
         digest: &Digest,
     ) -> Result<bool, RegistryError> {
-        if self.known(repository, digest) == Some(true) {
+        if self.knowledge.blob(repository, digest) == Some(true) {
             return Ok(true);
         }
         let mut tries = self.tries(&Method::HEAD, repository, &format!("blobs/{digest}"));
@@ -56,7 +54,7 @@ impl Core {
             Err(failure) if failure.class == ErrorClass::Missing => false,
             Err(failure) => return Err(failure),
         };
-        self.remember(repository, digest, present);
+        self.knowledge.remember_blob(repository, digest, present);
         Ok(present)
     }
 
@@ -76,9 +74,9 @@ impl Core {
             match running.filter(|flight| flight.peek().is_none()) {
                 Some(flight) => flight,
                 None => {
-                    let source = self.mount_source(repository, &blob.digest, mount_from);
+                    let sources = self.mount_sources(repository, &blob.digest, mount_from);
                     let flight = Arc::clone(&self)
-                        .upload(repository.clone(), blob.clone(), source)
+                        .push(repository.clone(), blob.clone(), sources)
                         .boxed()
                         .shared();
                     uploads.retain(|_, upload| upload.upgrade().is_some());
@@ -92,35 +90,38 @@ impl Core {
         flight.await
     }
 
-    /// The repository to mount from: one that is known to have the blob, else the first that is
-    /// not known to lack it. Mounting works within one registry only.
-    fn mount_source(
+    /// The repositories to mount from: those that have the blob or should have it come first, those
+    /// known to lack it not at all. Mounting works within one registry only.
+    fn mount_sources(
         &self,
         repository: &Repository,
         digest: &Digest,
         mount_from: &[Repository],
-    ) -> Option<Repository> {
-        let mut perhaps = None;
-        for source in mount_from {
-            if source.host() != repository.host() || source == repository {
-                continue;
-            }
-            match self.known(source, digest) {
-                Some(true) => return Some(source.clone()),
-                None => perhaps = perhaps.or(Some(source)),
-                Some(false) => {}
-            }
-        }
-        perhaps.cloned()
+    ) -> Vec<MountSource> {
+        let mut sources: Vec<MountSource> = mount_from
+            .iter()
+            .filter(|source| source.host() == repository.host() && *source != repository)
+            .filter_map(|source| {
+                let known = self.knowledge.blob(source, digest);
+                let is_likely = known.unwrap_or_else(|| self.knowledge.is_named(source, digest));
+                (known != Some(false)).then(|| MountSource {
+                    repository: source.clone(),
+                    is_likely,
+                })
+            })
+            .collect();
+        sources.sort_by_key(|source| !source.is_likely);
+        sources.truncate(MOUNTS);
+        sources
     }
 
-    async fn upload(
+    async fn push(
         self: Arc<Self>,
         repository: Repository,
         blob: BlobSource,
-        mut source: Option<Repository>,
+        sources: Vec<MountSource>,
     ) -> Result<PushOutcome, RegistryError> {
-        let known = self.known(&repository, &blob.digest);
+        let known = self.knowledge.blob(&repository, &blob.digest);
         if known == Some(true) {
             return Ok(PushOutcome::AlreadyThere);
         }
@@ -128,177 +129,187 @@ impl Core {
         let mut tries = self.tries(&Method::PUT, &repository, &what);
         check_size(&blob).map_err(|failure| tries.give_up(failure))?;
         let blob = checked(blob);
-        // A lost answer may hide a finished upload, so the question comes again with every try.
-        let mut ask_first = known.is_none();
+        let mut push = Push {
+            core: &self,
+            repository: &repository,
+            blob: &blob,
+            sources,
+            is_absent: known == Some(false),
+            upload: None,
+            may_resume: true,
+        };
+        let mut was_wrong = false;
+        let mut reached = 0;
         loop {
             tries.start().await?;
-            let result = self
-                .push_once(&repository, &blob, &mut source, ask_first)
-                .await;
-            match result {
+            let error = match push.once().await {
                 Ok(outcome) => {
-                    self.remember(&repository, &blob.digest, true);
+                    self.knowledge
+                        .remember_blob(&repository, &blob.digest, true);
                     return Ok(outcome);
                 }
-                Err(failure) => tries.again(failure).await?,
+                Err(error) => error,
+            };
+            match error {
+                Unsent::Failed(failure) => {
+                    let stored = push.upload.as_ref().map_or(0, Upload::stored);
+                    if stored >= reached + PROGRESS {
+                        tries.progressed();
+                    }
+                    reached = reached.max(stored);
+                    tries.again(failure).await?;
+                }
+                Unsent::Broken(error) => {
+                    push.cancel().await;
+                    match error {
+                        // Another source may have the right content, or the same at another time.
+                        BlobReadError::WrongContent { .. } if !was_wrong => was_wrong = true,
+                        BlobReadError::Registry(error) => return Err(error),
+                        error => return Err(tries.give_up(Failure::permanent(error.to_string()))),
+                    }
+                }
             }
-            ask_first = true;
         }
     }
+}
 
-    /// One try to bring a blob into a repository. A source that cannot be mounted from is not
-    /// tried again.
-    async fn push_once(
-        &self,
-        repository: &Repository,
-        blob: &BlobSource,
-        source: &mut Option<Repository>,
-        ask_first: bool,
-    ) -> Result<PushOutcome, Failure> {
-        if ask_first && self.head_blob(repository, &blob.digest).await? {
-            return Ok(PushOutcome::AlreadyThere);
+/// A repository that may have the blob.
+#[derive(Debug)]
+struct MountSource {
+    repository: Repository,
+    is_likely: bool,
+}
+
+/// One blob on its way into one repository, over any number of tries.
+struct Push<'a> {
+    core: &'a Core,
+    repository: &'a Repository,
+    blob: &'a BlobSource,
+    /// Where a mount was not tried yet.
+    sources: Vec<MountSource>,
+    /// The repository said that it has no such blob.
+    is_absent: bool,
+    /// What was begun and may go on.
+    upload: Option<Upload<'a>>,
+    may_resume: bool,
+}
+
+impl Push<'_> {
+    /// One try, from where the last one stopped.
+    async fn once(&mut self) -> Result<PushOutcome, Unsent> {
+        // A lost answer may hide a finished upload.
+        if self.upload.as_ref().is_some_and(Upload::may_be_complete) && self.is_there().await? {
+            return Ok(PushOutcome::Uploaded);
         }
-        let mut begun = None;
-        if let Some(from) = source.take() {
-            match self.begin(repository, Some((&from, &blob.digest))).await {
-                Ok(answer) if answer.status() == StatusCode::CREATED => {
-                    let told = answer.text(CONTENT_DIGEST).map(str::parse::<Digest>);
-                    if let Some(Ok(told)) = told
-                        && told.algorithm() == blob.digest.algorithm()
-                        && told != blob.digest
-                    {
-                        return Err(Failure::permanent(format!(
-                            "the registry mounted {told} instead of {}",
-                            blob.digest
-                        )));
-                    }
-                    answer.drain().await;
-                    return Ok(PushOutcome::Mounted);
-                }
-                Ok(answer) => begun = Some(answer),
-                Err(failure) if failure.class.is_retryable() => {
-                    *source = Some(from);
-                    return Err(failure);
-                }
-                // The source may not be ours to read; the blob can still be sent.
-                Err(_) => {}
+        if let Some(upload) = &mut self.upload {
+            self.may_resume &= !upload.refused_to_resume();
+            if !self.may_resume || !upload.find_out().await? {
+                self.upload = None;
             }
         }
-        let answer = match begun {
-            Some(answer) => answer,
-            None => self.begin(repository, None).await?,
-        };
-        let location = self.location(&answer)?;
-        answer.drain().await;
-        self.send(repository, blob, location).await?;
+        if self.upload.is_none() {
+            // What another repository should have is mounted without asking first: when it works
+            // that is all there is to say.
+            let asks_first = self.sources.first().is_none_or(|source| !source.is_likely);
+            if asks_first && !self.is_absent && self.is_there().await? {
+                return Ok(PushOutcome::AlreadyThere);
+            }
+            if self.mount().await? {
+                return Ok(PushOutcome::Mounted);
+            }
+            if !self.is_absent && self.is_there().await? {
+                self.cancel().await;
+                return Ok(PushOutcome::AlreadyThere);
+            }
+        }
+        if self.upload.is_none() {
+            let answer = self.begin(None).await?;
+            self.upload = Some(Upload::begun(self.core, self.repository, self.blob, answer).await?);
+        }
+        if let Some(upload) = &mut self.upload {
+            upload.send().await?;
+        }
         Ok(PushOutcome::Uploaded)
     }
 
+    async fn is_there(&mut self) -> Result<bool, Failure> {
+        let present = self
+            .core
+            .head_blob(self.repository, &self.blob.digest)
+            .await?;
+        self.is_absent = !present;
+        Ok(present)
+    }
+
+    /// Tries to mount from one source after the other; a source that cannot be mounted from is not
+    /// tried again. What a refusal begins is kept.
+    async fn mount(&mut self) -> Result<bool, Failure> {
+        while let Some(source) = self.sources.first() {
+            let from = source.repository.clone();
+            // Every refusal leaves an upload behind. When one guess was wrong, the others are
+            // checked before.
+            if !source.is_likely
+                && self.upload.is_some()
+                && !self
+                    .core
+                    .head_blob(&from, &self.blob.digest)
+                    .await
+                    .unwrap_or(false)
+            {
+                self.sources.remove(0);
+                continue;
+            }
+            match self.begin(Some(&from)).await {
+                Ok(answer) if answer.status() == StatusCode::CREATED => {
+                    let told = answer.text(CONTENT_DIGEST).map(str::parse::<Digest>);
+                    if let Some(Ok(told)) = told
+                        && told.algorithm() == self.blob.digest.algorithm()
+                        && told != self.blob.digest
+                    {
+                        return Err(Failure::permanent(format!(
+                            "the registry mounted {told} instead of {}",
+                            self.blob.digest
+                        )));
+                    }
+                    answer.drain().await;
+                    self.cancel().await;
+                    return Ok(true);
+                }
+                Ok(answer) => {
+                    self.cancel().await;
+                    let upload = Upload::begun(self.core, self.repository, self.blob, answer);
+                    self.upload = Some(upload.await?);
+                }
+                Err(failure) if failure.class.is_retryable() => return Err(failure),
+                // The source may not be ours to read; the blob can still be sent.
+                Err(_) => {}
+            }
+            self.sources.remove(0);
+        }
+        Ok(false)
+    }
+
     /// Begins an upload, or asks for a mount.
-    async fn begin(
-        &self,
-        repository: &Repository,
-        mount: Option<(&Repository, &Digest)>,
-    ) -> Result<Answer, Failure> {
-        let mut url = self.url(repository, "blobs/uploads/")?;
-        let mut access = Access::to(repository, Actions::Push);
-        if let Some((from, digest)) = mount {
+    async fn begin(&self, mount: Option<&Repository>) -> Result<Answer, Failure> {
+        let mut url = self.core.url(self.repository, "blobs/uploads/")?;
+        let mut access = Access::to(self.repository, Actions::Push);
+        if let Some(from) = mount {
             url.query_pairs_mut()
-                .append_pair("mount", &digest.to_string())
+                .append_pair("mount", &self.blob.digest.to_string())
                 .append_pair("from", from.path());
             access = access.and_pull(from);
         }
         // Some servers want to be told that there is no body.
         let request =
             Request::new(Method::POST, url).header(CONTENT_LENGTH, HeaderValue::from_static("0"));
-        self.ask(&access, &request).await
+        self.core.ask(&access, &request).await
     }
 
-    /// Where an upload goes on: the answer's Location, absolute or not, with its query.
-    fn location(&self, answer: &Answer) -> Result<Url, Failure> {
-        let mut location = answer
-            .text(LOCATION.as_str())
-            .and_then(|location| answer.url.join(location).ok())
-            .ok_or_else(|| Failure::permanent("the registry names no place for the upload"))?;
-        // A registry behind a proxy that ends TLS may not know that it is reached by TLS.
-        if location.scheme() == "http"
-            && answer.url.scheme() == "https"
-            && authority(&location) == authority(&answer.url)
-        {
-            let upgraded = location.set_scheme("https");
-            debug_assert!(upgraded.is_ok(), "http can become https");
+    /// Leaves what was begun, and says so.
+    async fn cancel(&mut self) {
+        if let Some(upload) = self.upload.take() {
+            upload.cancel().await;
         }
-        self.transport
-            .endpoints
-            .check_sent_to(&answer.url, &location)?;
-        Ok(location)
-    }
-
-    /// Sends the blob in one stream.
-    async fn send(
-        &self,
-        repository: &Repository,
-        blob: &BlobSource,
-        mut location: Url,
-    ) -> Result<(), Failure> {
-        location
-            .query_pairs_mut()
-            .append_pair("digest", &blob.digest.to_string());
-        let broken = Broken::default();
-        let payload = Payload::Blob {
-            body: blob.body.clone(),
-            from: 0,
-            size: blob.size,
-            progress: self.progress_of(repository, blob),
-            broken: Arc::clone(&broken),
-        };
-        let request = Request::new(Method::PUT, location)
-            .header(
-                CONTENT_TYPE,
-                HeaderValue::from_static("application/octet-stream"),
-            )
-            .header(CONTENT_LENGTH, HeaderValue::from(blob.size))
-            .payload(payload);
-        let access = Access::to(repository, Actions::Push);
-        let answer = self.ask(&access, &request).await.map_err(|failure| {
-            let broken = broken
-                .lock()
-                .expect("no holder of the reason panics")
-                .take();
-            if let Some(error) = broken {
-                return Failure::permanent(error.to_string());
-            }
-            match failure.status {
-                // The registry forgot the upload it had begun; a new one can be.
-                Some(404) => Failure {
-                    class: ErrorClass::Transient,
-                    ..failure
-                },
-                _ => failure,
-            }
-        })?;
-        answer.drain().await;
-        Ok(())
-    }
-
-    fn progress_of(&self, repository: &Repository, blob: &BlobSource) -> OnProgress {
-        let emit = Arc::clone(&self.transport.emit);
-        let (repository, digest, total) = (repository.clone(), blob.digest.clone(), blob.size);
-        let told = AtomicU64::new(0);
-        Arc::new(move |done| {
-            let last = told.load(Ordering::Relaxed);
-            // Going back means that the body is being sent again.
-            if done == total || done < last || done >= last + TELL {
-                told.store(done, Ordering::Relaxed);
-                emit(ClientEvent::BlobProgress {
-                    repository: repository.clone(),
-                    digest: digest.clone(),
-                    direction: Direction::Push,
-                    done: done.min(total),
-                    total,
-                });
-            }
-        })
     }
 }
 

@@ -1,4 +1,5 @@
-//! Ranges of bytes as registries write them (RFC 9110 section 14.4).
+//! Ranges of bytes as registries write them: of a part that comes (RFC 9110 section 14.4), and of
+//! how far an upload has got (distribution-spec, "Pushing a blob in chunks").
 
 /// The part of a blob that an answer holds; both ends belong to it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -32,6 +33,24 @@ pub(crate) fn content_range(value: &str) -> Option<ContentRange> {
     fits.then_some(ContentRange { first, last, size })
 }
 
+/// How many bytes of an upload a registry has, by the `Range` of its answer: `0-9` are ten. What
+/// is no such range is None. `0-0` is what most registries answer before anything came, so it
+/// counts as nothing.
+pub(crate) fn received(value: &str) -> Option<u64> {
+    let value = value.trim();
+    let value = value
+        .strip_prefix("bytes=")
+        .or_else(|| value.strip_prefix("bytes "))
+        .unwrap_or(value);
+    let (first, last) = value.split_once('-')?;
+    let (first, last) = (number(first.trim())?, number(last.trim())?);
+    match (first, last) {
+        (0, 0) => Some(0),
+        (0, last) => last.checked_add(1),
+        _ => None,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -55,6 +74,25 @@ mod tests {
             ("", None),
         ] {
             assert_eq!(content_range(value), want, "{value}");
+        }
+    }
+
+    #[test]
+    fn the_state_of_an_upload_is_read() {
+        for (value, want) in [
+            ("0-9", Some(10)),
+            ("bytes=0-9", Some(10)),
+            ("bytes 0-9", Some(10)),
+            ("0-0", Some(0)),
+            ("0-1", Some(2)),
+            ("1-9", None),
+            ("0--1", None),
+            ("-", None),
+            ("9", None),
+            ("0-18446744073709551615", None),
+            ("", None),
+        ] {
+            assert_eq!(received(value), want, "{value}");
         }
     }
 }

@@ -16,6 +16,7 @@ use crate::answer::Failure;
 use crate::auth::{Access, Actions};
 use crate::core::Core;
 use crate::listing::Pages;
+use crate::verify::digest_of;
 use crate::{ErrorClass, RegistryError};
 
 /// Lets one caller at a time change the stand-in tag of a subject, so that no entry is lost
@@ -78,7 +79,7 @@ impl Core {
         let mut found = match listed {
             Some(found) => found,
             None => {
-                let index = self.stand_in_index(repository, &stand_in(subject)).await?;
+                let index = self.stand_in_index(repository, subject).await?;
                 index.map(|index| index.manifests).unwrap_or_default()
             }
         };
@@ -162,19 +163,28 @@ impl Core {
         }
     }
 
-    /// The index under the stand-in tag; None when there is none.
+    /// The index under the stand-in tag of a subject; None when there is none. Anyone may give the
+    /// tag to anything, so what stands there has to be an index, and not the subject.
     async fn stand_in_index(
         &self,
         repository: &Repository,
-        tag: &Tag,
+        subject: &Digest,
     ) -> Result<Option<Index>, RegistryError> {
+        let tag = stand_in(subject);
         let reference = repository.with_tag(tag.clone());
         let mut tries = self.tries(&Method::GET, repository, &format!("manifests/{tag}"));
         loop {
             tries.start().await?;
             match self.get_manifest(repository, &reference).await {
                 Ok(manifest) => {
-                    let index = read_index(&manifest.bytes);
+                    let is_subject = digest_of(subject.algorithm(), &manifest.bytes) == *subject;
+                    let index = if is_subject {
+                        Err(Failure::permanent(
+                            "what stands in for the list of referrers is the subject itself",
+                        ))
+                    } else {
+                        read_index(&manifest.bytes)
+                    };
                     return index.map(Some).map_err(|failure| tries.give_up(failure));
                 }
                 Err(failure) if failure.class == ErrorClass::Missing => return Ok(None),
@@ -222,10 +232,10 @@ impl Core {
         // so ours is looked for afterwards and entered again where it got lost.
         loop {
             tries.start().await?;
-            if self.enter(repository, &tag, &entry).await? {
+            if self.enter(repository, &subject, &entry).await? {
                 return Ok(());
             }
-            let index = self.stand_in_index(repository, &tag).await?;
+            let index = self.stand_in_index(repository, &subject).await?;
             if index.is_some_and(|index| index.manifests.contains(&entry)) {
                 return Ok(());
             }
@@ -241,11 +251,11 @@ impl Core {
     async fn enter(
         &self,
         repository: &Repository,
-        tag: &Tag,
+        subject: &Digest,
         entry: &Descriptor,
     ) -> Result<bool, RegistryError> {
         let mut index = self
-            .stand_in_index(repository, tag)
+            .stand_in_index(repository, subject)
             .await?
             .unwrap_or_else(|| Index {
                 schema_version: 2,
@@ -263,8 +273,13 @@ impl Core {
             .retain(|descriptor| descriptor.digest != entry.digest);
         index.manifests.push(entry.clone());
         let bytes = serde_json::to_vec(&index).expect("an index is JSON");
-        self.put_plain(repository, tag, media::INDEX, &Bytes::from(bytes))
-            .await?;
+        self.put_plain(
+            repository,
+            &stand_in(subject),
+            media::INDEX,
+            &Bytes::from(bytes),
+        )
+        .await?;
         Ok(false)
     }
 }

@@ -14,3 +14,4 @@ mod referrers;
 mod retries;
 mod secrets;
 mod support;
+mod uploads;

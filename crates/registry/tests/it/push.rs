@@ -4,15 +4,15 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use launchway_registry::{
-    BlobBody, BlobSource, Client, ClientEvent, Direction, ErrorClass, ManifestTarget, PushOutcome,
+    BlobBody, BlobSource, ClientEvent, Direction, ErrorClass, ManifestTarget, PushOutcome,
 };
 use launchway_testkit::http::{Answer, Server, Step};
 
 use crate::support::{MANIFEST, client, client_with_events, content, digest, options, repository};
 
-const UPLOADS: &str = "/v2/a/blobs/uploads/";
+pub(crate) const UPLOADS: &str = "/v2/a/blobs/uploads/";
 
-fn blob(bytes: &[u8]) -> BlobSource {
+pub(crate) fn blob(bytes: &[u8]) -> BlobSource {
     BlobSource {
         digest: digest(bytes),
         size: bytes.len() as u64,
@@ -20,7 +20,7 @@ fn blob(bytes: &[u8]) -> BlobSource {
     }
 }
 
-fn head(bytes: &[u8], status: u16) -> Step {
+pub(crate) fn head(bytes: &[u8], status: u16) -> Step {
     Step::new(
         "HEAD",
         format!("/v2/a/blobs/{}", digest(bytes)),
@@ -28,7 +28,7 @@ fn head(bytes: &[u8], status: u16) -> Step {
     )
 }
 
-fn begun(location: &str) -> Answer {
+pub(crate) fn begun(location: &str) -> Answer {
     Answer::status(202).header("location", location)
 }
 
@@ -164,7 +164,6 @@ async fn mounting_from_a_sibling() {
             vec![
                 head(&bytes, 404),
                 post(Answer::status(500)),
-                head(&bytes, 404),
                 post(Answer::status(201)),
             ],
             PushOutcome::Mounted,
@@ -199,7 +198,6 @@ async fn a_sibling_known_to_have_the_blob_is_preferred() {
             format!("/v2/three/blobs/{}", digest(&bytes)),
             Answer::status(200),
         ),
-        head(&bytes, 404),
         Step::new("POST", UPLOADS, Answer::status(201)),
     ])
     .await;
@@ -214,7 +212,83 @@ async fn a_sibling_known_to_have_the_blob_is_preferred() {
         .await;
     assert_eq!(outcome, Ok(PushOutcome::Mounted));
     let seen = server.finish();
-    assert!(seen[3].query().ends_with("from=three"), "{seen:?}");
+    assert!(seen[2].query().ends_with("from=three"), "{seen:?}");
+}
+
+/// A repository whose manifest names the blob is mounted from without another question.
+#[tokio::test]
+async fn what_a_manifest_names_is_mounted_at_once() {
+    let bytes = content(100);
+    let sum = digest(&bytes).to_string().replace(':', "%3A");
+    let manifest = format!(
+        r#"{{"schemaVersion":2,"mediaType":"{MANIFEST}","config":{{"digest":"{}"}},"layers":[]}}"#,
+        digest(&bytes)
+    );
+    let mount = |from: &str, answer: Answer| {
+        Step::new("POST", format!("{UPLOADS}?mount={sum}&from={from}"), answer)
+    };
+    for (name, steps, want) in [
+        (
+            "one request",
+            vec![mount("named", Answer::status(201))],
+            PushOutcome::Mounted,
+        ),
+        (
+            "refused, and it is not there: the place given is used",
+            vec![
+                mount("named", begun("/up/1")),
+                head(&bytes, 404),
+                Step::new("PUT", "/up/1", Answer::status(201)),
+            ],
+            PushOutcome::Uploaded,
+        ),
+        (
+            "refused, and it is there: the upload is left",
+            vec![
+                mount("named", begun("/up/1")),
+                head(&bytes, 200),
+                Step::new("DELETE", "/up/1", Answer::status(204)),
+            ],
+            PushOutcome::AlreadyThere,
+        ),
+        (
+            "refused, and another source has it",
+            vec![
+                mount("named", begun("/up/1")),
+                Step::new(
+                    "HEAD",
+                    format!("/v2/other/blobs/{}", digest(&bytes)),
+                    Answer::status(200),
+                ),
+                mount("other", Answer::status(201)),
+                Step::new("DELETE", "/up/1", Answer::status(404)),
+            ],
+            PushOutcome::Mounted,
+        ),
+    ] {
+        let mut steps = steps;
+        let other_lacks_it = name != "refused, and another source has it";
+        steps.push(Step::new(
+            "GET",
+            "/v2/named/manifests/x",
+            Answer::status(200).body(manifest.clone()),
+        ));
+        let server = Server::start(steps).await;
+        let client = client();
+        let (named, other) = (repository(&server, "named"), repository(&server, "other"));
+        let tag = "x".parse().unwrap();
+        client.manifest(&named.with_tag(tag)).await.unwrap();
+        let sources = if other_lacks_it {
+            vec![named]
+        } else {
+            vec![other, named]
+        };
+        let outcome = client
+            .push_blob(&repository(&server, "a"), &blob(&bytes), &sources)
+            .await;
+        assert_eq!(outcome, Ok(want), "{name}");
+        server.finish();
+    }
 }
 
 #[tokio::test]
@@ -235,58 +309,6 @@ async fn absence_is_asked_once() {
     let outcome = client.push_blob(&target, &blob(&bytes), &[]).await;
     assert_eq!(outcome, Ok(PushOutcome::Uploaded));
     assert_eq!(client.blob_exists(&target, &digest(&bytes)).await, Ok(true));
-    server.finish();
-}
-
-/// Whatever goes wrong, the whole body comes in the end, from its first byte.
-#[tokio::test]
-async fn uploads_start_over() {
-    let bytes = content(1_500_000);
-    let put = |at: u32, answer: Answer| Step::new("PUT", format!("/up/{at}"), answer);
-    let post = |at: u32| Step::new("POST", UPLOADS, begun(&format!("/up/{at}")));
-    for (name, answer) in [
-        ("500", Answer::status(500).html("oops")),
-        ("503 before the body is read", Answer::status(503).early()),
-        ("429", Answer::status(429).header("retry-after", "0")),
-        (
-            "the upload is forgotten",
-            Answer::status(404).error("BLOB_UPLOAD_UNKNOWN", "what?"),
-        ),
-        ("reset after the body", Answer::reset()),
-        ("reset at once", Answer::reset().early()),
-        ("silence", Answer::silence()),
-    ] {
-        let server = Server::start(vec![
-            head(&bytes, 404),
-            post(1),
-            put(1, answer),
-            head(&bytes, 404),
-            post(2),
-            put(2, Answer::status(201)),
-        ])
-        .await;
-        let client = client();
-        let target = repository(&server, "a");
-        let outcome = client.push_blob(&target, &blob(&bytes), &[]).await;
-        assert_eq!(outcome, Ok(PushOutcome::Uploaded), "{name}");
-        assert_eq!(server.finish().last().unwrap().body, bytes, "{name}");
-    }
-}
-
-#[tokio::test]
-async fn an_upload_whose_answer_got_lost_is_not_sent_again() {
-    let bytes = content(1000);
-    let server = Server::start(vec![
-        head(&bytes, 404),
-        Step::new("POST", UPLOADS, begun("/up/1")),
-        Step::new("PUT", "/up/1", Answer::reset()),
-        head(&bytes, 200),
-    ])
-    .await;
-    let outcome = client()
-        .push_blob(&repository(&server, "a"), &blob(&bytes), &[])
-        .await;
-    assert_eq!(outcome, Ok(PushOutcome::AlreadyThere));
     server.finish();
 }
 
@@ -424,54 +446,4 @@ async fn a_caller_who_goes_away_does_not_spoil_it_for_others() {
     assert!(first.is_err());
     assert_eq!(second, Ok(PushOutcome::Uploaded));
     server.finish();
-}
-
-/// A blob of the source's repository `s`, to be sent to `a`.
-fn passed_on(client: &Client, source: &Server, bytes: &[u8]) -> BlobSource {
-    let (from, size) = (repository(source, "s"), bytes.len() as u64);
-    BlobSource {
-        body: BlobBody::Stream(client.blob_reader(&from, &digest(bytes), size)),
-        ..blob(bytes)
-    }
-}
-
-fn stored(bytes: &[u8], answer: Answer) -> Step {
-    Step::new("GET", format!("/v2/s/blobs/{}", digest(bytes)), answer)
-}
-
-#[tokio::test]
-async fn a_blob_goes_from_one_registry_to_another() {
-    let bytes = content(3_000_000);
-    let half = 1_700_000;
-    let whole = || Answer::status(200).body(bytes.clone());
-    let rest = Answer::status(206)
-        .header("content-range", format!("bytes {half}-2999999/3000000"))
-        .body(bytes[half..].to_vec());
-    for (name, steps) in [
-        ("at once", vec![stored(&bytes, whole())]),
-        (
-            "the source breaks off",
-            vec![
-                stored(&bytes, whole().reset_after(half)).without("range"),
-                stored(&bytes, Answer::status(503)),
-                stored(&bytes, rest).with("range", format!("bytes={half}-")),
-            ],
-        ),
-    ] {
-        let source = Server::start(steps).await;
-        let target = Server::start(vec![
-            head(&bytes, 404),
-            Step::new("POST", UPLOADS, begun("/up/1")),
-            Step::new("PUT", "/up/1", Answer::status(201)).with("content-length", "3000000"),
-        ])
-        .await;
-        let client = client();
-        let passed = passed_on(&client, &source, &bytes);
-        let outcome = client
-            .push_blob(&repository(&target, "a"), &passed, &[])
-            .await;
-        assert_eq!(outcome, Ok(PushOutcome::Uploaded), "{name}");
-        assert_eq!(target.finish()[2].body, bytes, "{name}");
-        source.finish();
-    }
 }
