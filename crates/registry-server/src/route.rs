@@ -9,6 +9,7 @@ use percent_encoding::percent_decode_str;
 
 use crate::access::{Action, Need};
 use crate::error::{ApiError, Code};
+use crate::page::Place;
 
 /// A repository's name without a host, by the specification's grammar. Being one, it is safe as a
 /// relative path: no part of it is empty, `.` or `..`.
@@ -43,7 +44,7 @@ impl fmt::Display for RepositoryName {
 /// depends on the method.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Route {
-    Page,
+    Page(Place),
     Base,
     /// Where tokens are issued.
     Token,
@@ -59,13 +60,17 @@ pub(crate) enum Route {
 impl Route {
     pub(crate) fn parse(path: &str) -> Result<Self, ApiError> {
         match path {
-            "/" => return Ok(Self::Page),
+            "/" => return Ok(Self::Page(Place::Overview)),
             "/token" => return Ok(Self::Token),
             _ => {}
         }
         let nowhere = || {
             ApiError::new(Code::Unsupported, "no such endpoint").status(http::StatusCode::NOT_FOUND)
         };
+        if let Some(rest) = path.strip_prefix("/images/") {
+            let rest = percent_decode_str(rest).decode_utf8_lossy();
+            return Place::parse(&rest).map(Self::Page).ok_or_else(nowhere);
+        }
         let rest = match path.strip_prefix("/v2") {
             Some("" | "/") => return Ok(Self::Base),
             Some(rest) => rest.strip_prefix('/').ok_or_else(nowhere)?,
@@ -107,7 +112,7 @@ impl Route {
             |name: &RepositoryName, action| Some(Need::Repository(name.clone(), action));
         match self {
             Self::Token => None,
-            Self::Page => Some(Need::Page),
+            Self::Page(_) => Some(Need::Page),
             Self::Base => Some(Need::Login),
             Self::Catalog => Some(Need::Catalog),
             Self::Tags(name) | Self::Referrers(name, _) => repository(name, Action::Pull),
@@ -161,7 +166,8 @@ mod tests {
     #[test]
     fn paths_are_read_from_their_end() {
         for (path, want) in [
-            ("/", Route::Page),
+            ("/", Route::Page(Place::Overview)),
+            ("/images/a/b", Route::Page(Place::Repository(name("a/b")))),
             ("/v2", Route::Base),
             ("/v2/", Route::Base),
             ("/v2/_catalog", Route::Catalog),
@@ -198,6 +204,9 @@ mod tests {
         let long = format!("/v2/{}/tags/list", "a".repeat(256));
         for (path, status) in [
             ("/v1/", 404),
+            ("/images", 404),
+            ("/images/", 404),
+            ("/images/%3Cscript%3E", 404),
             ("/v2x", 404),
             ("/favicon.ico", 404),
             ("/v2/a", 404),

@@ -96,7 +96,8 @@ fn variable_of_script(name: &str) -> Option<String> {
     Some(value.to_owned())
 }
 
-fn on_path(name: &str) -> bool {
+/// Whether a program of this name is on the `PATH`.
+pub fn on_path(name: &str) -> bool {
     let path = std::env::var_os("PATH").unwrap_or_default();
     std::env::split_paths(&path).any(|directory| directory.join(name).is_file())
 }

@@ -40,6 +40,8 @@ type Answer = Result<Response<Body>, ApiError>;
 /// A registry's state.
 pub(crate) struct Inner {
     pub(crate) store: Store,
+    /// What pages remember.
+    pub(crate) page: page::Memory,
     uploads: uploads::Uploads,
     door: Door,
     options: Options,
@@ -58,6 +60,7 @@ impl Inner {
     pub(crate) fn new(store: Store, mut options: Options) -> Self {
         Self {
             store,
+            page: page::Memory::default(),
             door: Door::new(options.access.take()),
             uploads: uploads::Uploads::new(options.upload_expiry),
             options,
@@ -202,7 +205,9 @@ async fn dispatch(inner: &Arc<Inner>, path: &str, call: &Call<'_>, body: Incomin
         ));
     }
     match route {
-        Route::Page if reads => page::page(inner).await,
+        Route::Page(place) if reads => {
+            page::answer(inner, place, &call.query, |digest| is_known(call, digest)).await
+        }
         Route::Base if reads => Ok(json(&serde_json::json!({}))),
         Route::Catalog if reads => listings::catalog(inner, &call.query).await,
         Route::Tags(name) if reads => listings::tags(inner, name, &call.query).await,
@@ -210,7 +215,7 @@ async fn dispatch(inner: &Arc<Inner>, path: &str, call: &Call<'_>, body: Incomin
             listings::referrers(inner, name, &digest, &call.query).await
         }
         Route::Token
-        | Route::Page
+        | Route::Page(_)
         | Route::Base
         | Route::Catalog
         | Route::Tags(_)

@@ -10,7 +10,7 @@ use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard};
 
-use launchway_model::Digest;
+use launchway_model::{Algorithm, Digest};
 
 use super::{Act as _, Disk, StoreError, TempFile, blob_path, disk};
 
@@ -39,6 +39,31 @@ impl Blobs {
     /// Whether any repository has a blob that can be shared.
     pub(crate) fn is_pooled(&self, digest: &Digest) -> bool {
         blob_path(&self.pool, digest).exists()
+    }
+
+    /// Visits every blob that can be shared, in no order. What is no blob's name is passed over.
+    pub(crate) fn each_pooled(
+        &self,
+        mut visit: impl FnMut(Digest, &fs::DirEntry),
+    ) -> Result<(), StoreError> {
+        const ACT: &str = "list the blobs";
+        for algorithm in [Algorithm::Sha256, Algorithm::Sha512] {
+            let directory = self.pool.join(algorithm.as_str());
+            let Some(entries) = absent_is_none(fs::read_dir(directory)).act(ACT)? else {
+                continue;
+            };
+            for entry in entries {
+                let entry = entry.act(ACT)?;
+                let name = entry.file_name();
+                let digest = name
+                    .to_str()
+                    .and_then(|hex| format!("{}:{hex}", algorithm.as_str()).parse().ok());
+                if let Some(digest) = digest {
+                    visit(digest, &entry);
+                }
+            }
+        }
+        Ok(())
     }
 
     /// Puts a finished file of `size` bytes into a repository's `blobs`, durably. The file's digest

@@ -167,37 +167,3 @@ async fn many_referrers_come_in_pages() {
     }
     assert_eq!(got, want);
 }
-
-#[tokio::test]
-async fn the_page_shows_what_is_there() {
-    let fixture = Fixture::new();
-    let empty = fixture.get("/").await;
-    assert_eq!(empty.header("content-type"), "text/html; charset=utf-8");
-    assert!(String::from_utf8_lossy(&empty.body).contains("Nothing has been pushed"));
-    let child = fixture.image("tools/app", "v1", "x").await;
-    let platform = r#","platform":{"os":"linux","architecture":"<b>"}}"#;
-    let entry = descriptor(MANIFEST, &child).replace('}', platform);
-    let both = index(&[entry, descriptor(MANIFEST, &child)], "");
-    assert_eq!(
-        fixture.put("tools/app", "all", INDEX, &both).await.status,
-        201
-    );
-    let page = fixture.get("/").await;
-    let text = String::from_utf8(page.body.to_vec()).unwrap();
-    for part in [
-        "<h2>tools/app</h2>",
-        "<td>v1</td>",
-        "<td>all</td>",
-        "linux/arm64",
-    ] {
-        assert!(text.contains(part), "{part} in {text}");
-    }
-    assert!(!text.contains("<b>"));
-    assert!(
-        page.header("content-security-policy")
-            .contains("default-src 'none'")
-    );
-    assert_eq!(fixture.ask("HEAD", "/").await.status, 200);
-    let post = fixture.ask("POST", "/").await;
-    post.refused(405, "UNSUPPORTED");
-}

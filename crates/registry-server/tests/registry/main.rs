@@ -4,11 +4,13 @@
 
 mod access;
 mod blobs;
+mod browser;
 mod clients;
 mod crash;
 mod layout;
 mod listings;
 mod manifests;
+mod pages;
 mod serving;
 mod support;
 mod tls;
