@@ -24,6 +24,7 @@ pub(crate) const CURL: Package = package("curl", "curl");
 pub(crate) const NPM: Package = package("npm", "npm");
 pub(crate) const UIDMAP: Package = package("uidmap", "newuidmap");
 pub(crate) const BUSYBOX: Package = package("busybox-static", "busybox");
+pub(crate) const CHROMIUM: Package = package("chromium", "chromium");
 pub(crate) const ZSTD: Package = package("zstd", "zstd");
 pub(crate) const DOCKER_REGISTRY: Package = package("docker-registry", "docker-registry");
 pub(crate) const SKOPEO: Package = package("skopeo", "skopeo");

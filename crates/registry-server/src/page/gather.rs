@@ -30,8 +30,12 @@ pub(crate) struct Memory {
 struct State {
     /// What configurations say of their platform; `None` is one that says nothing.
     platforms: HashMap<Digest, Option<Platform>>,
-    last: Option<(Vec<(RepositoryName, Weak<Snapshot>)>, Arc<Survey>)>,
+    /// The last survey, and what it was made of.
+    last: Option<(Vec<Seen>, Arc<Survey>)>,
 }
+
+/// A state of a repository. Weak, so that it tells one state from the next and keeps none alive.
+type Seen = (RepositoryName, Weak<Snapshot>);
 
 impl Memory {
     /// Everything the registry holds at this moment.
