@@ -43,7 +43,7 @@ pub(crate) struct Inner {
     /// What pages remember.
     pub(crate) page: page::Memory,
     uploads: uploads::Uploads,
-    door: Door,
+    pub(crate) door: Door,
     options: Options,
 }
 
@@ -206,7 +206,9 @@ async fn dispatch(inner: &Arc<Inner>, path: &str, call: &Call<'_>, body: Incomin
     }
     match route {
         Route::Page(place) if reads => {
-            page::answer(inner, place, &call.query, |digest| is_known(call, digest)).await
+            let viewer = page::Viewer { caller };
+            let known = |digest: &_| is_known(call, digest);
+            page::answer(inner, place, viewer, &call.query, known).await
         }
         Route::Base if reads => Ok(json(&serde_json::json!({}))),
         Route::Catalog if reads => listings::catalog(inner, &call.query).await,

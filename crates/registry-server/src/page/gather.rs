@@ -38,12 +38,16 @@ struct State {
 type Seen = (RepositoryName, Weak<Snapshot>);
 
 impl Memory {
-    /// Everything the registry holds at this moment.
-    pub(super) fn survey(&self, store: &Store) -> Result<Arc<Survey>, StoreError> {
+    /// Everything the registry holds at this moment in repositories that `sees` lets through.
+    pub(super) fn survey(
+        &self,
+        store: &Store,
+        sees: impl Fn(&RepositoryName) -> bool,
+    ) -> Result<Arc<Survey>, StoreError> {
         // What a panic left behind is a memory, and right as far as it goes.
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         let mut now = Vec::new();
-        for name in store.names()? {
+        for name in store.names()?.into_iter().filter(&sees) {
             if let Some(repository) = store.repository(&name)? {
                 let snapshot = repository.snapshot()?;
                 now.push((name, repository, snapshot));

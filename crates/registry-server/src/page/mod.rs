@@ -19,6 +19,7 @@ use http::header::{self, HeaderValue};
 use http::{Response, StatusCode};
 use launchway_model::Algorithm;
 
+use crate::access::{Action, Caller};
 use crate::api::{Inner, with_bytes};
 use crate::body::Body;
 use crate::error::ApiError;
@@ -81,16 +82,33 @@ impl PageNumber {
     }
 }
 
+/// Who looks at a page. Repositories that somebody may not pull from are not there for him.
+pub(crate) struct Viewer {
+    pub(crate) caller: Caller,
+}
+
+impl Viewer {
+    fn sees(&self, inner: &Inner, name: &RepositoryName) -> bool {
+        inner.door.may(&self.caller, name, Action::Pull)
+    }
+
+    /// Whether figures about the disk as a whole are for him.
+    fn sees_everything(&self, inner: &Inner) -> bool {
+        inner.door.reads_everything(&self.caller)
+    }
+}
+
 /// Answers with a page. `known` tells whether the client has the bytes of this digest already.
 pub(crate) async fn answer(
     inner: &Arc<Inner>,
     place: Place,
+    viewer: Viewer,
     query: &Query<'_>,
     known: impl Fn(&launchway_model::Digest) -> bool,
 ) -> Result<Response<Body>, ApiError> {
     let number = PageNumber::of(query);
     let page = inner
-        .blocking(move |inner| render(inner, &place, number))
+        .blocking(move |inner| render(inner, &place, &viewer, number))
         .await?;
     let status = match page {
         Some(_) => StatusCode::OK,
@@ -121,12 +139,21 @@ pub(crate) async fn answer(
 }
 
 /// The document; `None` when there is no such repository or image.
-fn render(inner: &Inner, place: &Place, number: PageNumber) -> Result<Option<String>, StoreError> {
-    let survey = inner.page.survey(&inner.store)?;
+fn render(
+    inner: &Inner,
+    place: &Place,
+    viewer: &Viewer,
+    number: PageNumber,
+) -> Result<Option<String>, StoreError> {
+    let sees = |name: &RepositoryName| viewer.sees(inner, name);
+    let survey = inner.page.survey(&inner.store, sees)?;
     Ok(match place {
         Place::Overview => {
-            let disk = gather::disk_use(&inner.store, &survey)?;
-            Some(views::overview(&survey, &disk, number))
+            let disk = match viewer.sees_everything(inner) {
+                true => Some(gather::disk_use(&inner.store, &survey)?),
+                false => None,
+            };
+            Some(views::overview(&survey, disk.as_ref(), number))
         }
         Place::Repository(name) => survey
             .repository(name.as_str())

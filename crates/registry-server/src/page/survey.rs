@@ -43,8 +43,9 @@ pub(super) struct Repository {
     pub(super) untagged: Vec<RootId>,
     by_digest: HashMap<Digest, RootId>,
     pub(super) sizes: Sizes,
-    /// How many roots.
+    /// Roots that stand for themselves, and roots that are about something else.
     pub(super) images: usize,
+    pub(super) referrers: usize,
 }
 
 #[derive(Debug)]
@@ -202,13 +203,16 @@ fn enter_repository(
         .filter(|info| tags_of.contains_key(&info.digest) || !listed.contains(&info.digest))
         .collect();
     roots.sort_by(|a, b| a.digest.cmp(&b.digest));
+    let about = roots.iter().filter(|info| info.document.subject.is_some());
+    let referrers = about.count();
     let mut repository = Repository {
         name: held.name.clone(),
         tags: BTreeMap::new(),
         untagged: Vec::new(),
         by_digest: HashMap::new(),
         sizes: Sizes::default(),
-        images: roots.len(),
+        images: roots.len() - referrers,
+        referrers,
     };
     for info in roots {
         let id = survey.roots.len();

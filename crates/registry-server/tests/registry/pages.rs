@@ -1,7 +1,12 @@
 //! The pages over HTTP: which there are, conditions, headers. What they look like is for a browser
 //! to say.
 
-use crate::support::{Fixture, INDEX, MANIFEST, descriptor, index, manifest};
+use std::sync::Arc;
+
+use launchway_registry_server::Access;
+
+use crate::access::{access, basic, open, push_blob, with};
+use crate::support::{Fixture, INDEX, MANIFEST, ask, descriptor, index, manifest};
 
 fn text(reply: &crate::support::Reply) -> String {
     String::from_utf8(reply.body.to_vec()).unwrap()
@@ -146,4 +151,44 @@ async fn what_another_program_wrote_into_a_repository_counts_as_stored() {
         after.contains("1 blob that manifests name is not stored here"),
         "{after}"
     );
+}
+
+#[tokio::test]
+async fn pages_show_a_user_what_the_user_may_pull() {
+    let directory = tempfile::tempdir().unwrap();
+    let ruled = Access {
+        permit: Some(Arc::new(|user, repository, _| {
+            user.is_some_and(|user| repository.starts_with(user))
+        })),
+        ..access(directory.path(), None)
+    };
+    let registry = open(directory.path(), ruled);
+    let (ann, bob) = (basic("ann", "secret"), basic("bob", "secret"));
+    for (how, name) in [(&ann, "ann/app"), (&bob, "bob/app")] {
+        let config = launchway_testkit::sha256(b"{}");
+        assert_eq!(push_blob(&registry, how, name, "{}").await.status, 201);
+        let image = manifest(&config, 2, &[], "");
+        let path = format!("/v2/{name}/manifests/v1");
+        let headers = [("authorization", how.as_str()), ("content-type", MANIFEST)];
+        let put = ask(&registry, "PUT", &path, &headers, image).await;
+        assert_eq!(put.status, 201);
+    }
+    assert_eq!(
+        with(&registry, "", "GET", "/images/ann/app").await.status,
+        401
+    );
+    for (how, path, status, sees) in [
+        (&ann, "/", 200, true),
+        (&bob, "/", 200, false),
+        (&ann, "/images/ann/app", 200, true),
+        (&bob, "/images/ann/app", 404, false),
+        (&ann, "/images/ann/app:v1", 200, true),
+        (&bob, "/images/ann/app:v1", 404, false),
+        // The layers are the same; with whom they are shared is not for everybody.
+        (&bob, "/images/bob/app:v1", 200, false),
+    ] {
+        let page = with(&registry, how, "GET", path).await;
+        assert_eq!(page.status, status, "{path}");
+        assert_eq!(text(&page).contains("ann/app"), sees, "{path}");
+    }
 }

@@ -236,6 +236,7 @@ fn what_has_no_tag_holds_bytes_too() {
     // What refers to an image is no part of it.
     assert_eq!(of_tag(&survey, "a", "1"), (211, 11));
     let repository = &survey.repositories[0];
+    assert_eq!((repository.images, repository.referrers), (2, 1));
     let untagged: BTreeSet<_> = repository
         .untagged
         .iter()

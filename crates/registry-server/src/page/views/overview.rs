@@ -10,7 +10,12 @@ const REPOSITORIES_SHOWN: usize = 50;
 /// The page of a repository has all of them.
 const TAGS_SHOWN: usize = 10;
 
-pub(in crate::page) fn overview(survey: &Survey, disk: &DiskUse, number: PageNumber) -> String {
+/// Without `disk` nothing is said about what lies on it.
+pub(in crate::page) fn overview(
+    survey: &Survey,
+    disk: Option<&DiskUse>,
+    number: PageNumber,
+) -> String {
     document("Launchway registry", &[], |html| {
         html.markup("<h1>Launchway registry</h1>\n");
         if survey.repositories.is_empty() {
@@ -28,18 +33,20 @@ pub(in crate::page) fn overview(survey: &Survey, disk: &DiskUse, number: PageNum
     })
 }
 
-fn totals(html: &mut Html, survey: &Survey, disk: &DiskUse) {
+fn totals(html: &mut Html, survey: &Survey, disk: Option<&DiskUse>) {
     let tags = survey.repositories.iter().map(|found| found.tags.len());
-    figures(
-        html,
-        &[
-            ("Repositories", Count::plain(survey.repositories.len())),
-            ("Tags", Count::plain(tags.sum())),
-            ("Images", Count::plain(survey.roots.len())),
-            ("Sum of images", Size(survey.sum_of_images).to_string()),
-            ("Stored", Size(disk.stored).to_string()),
-        ],
-    );
+    let images = survey.repositories.iter().map(|found| found.images);
+    let mut all = vec![
+        ("Repositories", Count::plain(survey.repositories.len())),
+        ("Tags", Count::plain(tags.sum())),
+        ("Images", Count::plain(images.sum())),
+        ("Sum of images", Size(survey.sum_of_images).to_string()),
+    ];
+    all.push(match disk {
+        Some(disk) => ("Stored", Size(disk.stored).to_string()),
+        None => ("Each blob once", Size(survey.once).to_string()),
+    });
+    figures(html, &all);
     html.markup("<p>");
     if let Some(saved) = survey.sum_of_images.checked_sub(survey.once)
         && saved > 0
@@ -47,6 +54,8 @@ fn totals(html: &mut Html, survey: &Survey, disk: &DiskUse) {
         html.text(Size(saved))
             .markup(" are saved because each blob is stored once. ");
     }
+    let nothing = DiskUse::default();
+    let disk = disk.unwrap_or(&nothing);
     if disk.loose > 0 {
         html.text(Size(disk.loose))
             .markup(" on the disk belong to no manifest. ");

@@ -23,6 +23,7 @@ pub(in crate::page) fn repository(
         let mut all = vec![
             ("Tags", Count::plain(repository.tags.len())),
             ("Images", Count::plain(repository.images)),
+            ("Referrers", Count::plain(repository.referrers)),
         ];
         all.extend(sizes_of(repository.sizes));
         figures(html, &all);

@@ -89,7 +89,7 @@ fn nothing_that_was_pushed_becomes_markup() {
         }],
     };
     for html in [
-        overview(&survey, &DiskUse::default(), PageNumber(1)),
+        overview(&survey, None, PageNumber(1)),
         super::repository(&survey, repository, PageNumber(1)),
         image(&survey, repository, &detail),
     ] {
@@ -126,7 +126,7 @@ fn long_lists_come_in_parts() {
         );
         assert_eq!(found, links, "{number}");
     }
-    let html = overview(&survey, &DiskUse::default(), PageNumber(1));
+    let html = overview(&survey, None, PageNumber(1));
     assert_eq!(count_of(&html, "role=\"rowheader\""), 10);
     assert!(html.contains("All 450 tags of a</a>"), "{html}");
 }
@@ -138,7 +138,7 @@ fn many_repositories_come_in_parts() {
         .collect();
     let survey = survey(&many, &HashMap::new());
     for (number, sections, first) in [(1, 50, "r000"), (2, 50, "r050"), (3, 20, "r100")] {
-        let html = overview(&survey, &DiskUse::default(), PageNumber(number));
+        let html = overview(&survey, None, PageNumber(number));
         assert_eq!(count_of(&html, "<section>"), sections, "{number}");
         let heading = format!("<h2><a href=\"/images/{first}\">");
         assert!(html.contains(&heading), "{number}");
@@ -158,7 +158,7 @@ fn the_totals_say_what_was_saved_and_what_lies_about() {
         loose: 2_000,
         absent: 3,
     };
-    let html = overview(&survey, &disk, PageNumber(1));
+    let html = overview(&survey, Some(&disk), PageNumber(1));
     let size = Size(survey.once).to_string();
     for text in [
         format!("{size} are saved because each blob is stored once."),
