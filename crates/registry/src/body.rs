@@ -17,8 +17,10 @@ use crate::BlobBody;
 use crate::answer::Failure;
 use crate::source::{BlobReadError, BlobStream};
 
-/// How much is read and sent at a time.
-const PIECE: usize = 256 * 1024;
+/// How much is read and sent at a time. Half of it makes twice as many turns between the thread that
+/// reads and the one that sends, and costs a fifth more processor time; twice as much, and the
+/// allocator gives each piece back to the kernel.
+const PIECE: usize = 512 * 1024;
 /// How many pieces wait between the file and the network.
 const AHEAD: usize = 2;
 
