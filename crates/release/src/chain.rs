@@ -74,7 +74,7 @@ pub(crate) async fn chain(
     shop.local(&made).await?;
     Ok(Accepted {
         id: id.clone(),
-        index: index_of_layers(shop, &own).await?,
+        index: Arc::new(index_of_layers(shop, &own).await?),
         layers: own,
         config,
     })

@@ -23,7 +23,7 @@ pub(crate) const PATH_INDEX: &str = "application/vnd.launchway.path-index.v1";
 /// the base.
 pub(crate) struct Accepted {
     pub(crate) id: NodeId,
-    pub(crate) index: PathIndex,
+    pub(crate) index: Arc<PathIndex>,
     pub(crate) layers: Vec<MadeLayer>,
     pub(crate) config: ImageConfig,
 }
@@ -106,7 +106,22 @@ pub(crate) async fn path_index(
     shop: &Arc<Shop>,
     base: &Made,
     made: &Made,
-) -> Result<PathIndex, ReleaseError> {
+) -> Result<Arc<PathIndex>, ReleaseError> {
+    let index = {
+        let mut indexes = shop
+            .indexes
+            .lock()
+            .expect("no holder of the indexes panics");
+        let index = indexes.entry(made.manifest.digest.clone()).or_default();
+        Arc::clone(index)
+    };
+    let index = index
+        .get_or_try_init(|| async { find_index(shop, base, made).await.map(Arc::new) })
+        .await?;
+    Ok(Arc::clone(index))
+}
+
+async fn find_index(shop: &Arc<Shop>, base: &Made, made: &Made) -> Result<PathIndex, ReleaseError> {
     let own = &made.layers[base.layers.len()..];
     let here = own.iter().all(|layer| {
         layer

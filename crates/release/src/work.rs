@@ -14,9 +14,9 @@ use launchway_engine::{
 use launchway_manifest::Overrides;
 use launchway_model::{Digest, Platform, Repository};
 use launchway_oci::spec::{Descriptor, ImageConfig};
-use launchway_oci::{Compression, Store};
+use launchway_oci::{Compression, PathIndex, Store};
 use launchway_plan::{BuildRecipe, Make, Node, NodeId, NodeState, Plan};
-use tokio::sync::Semaphore;
+use tokio::sync::{OnceCell, Semaphore};
 
 use crate::artifact::{Document, image_documents};
 use crate::error::ReleaseError;
@@ -75,6 +75,9 @@ pub(crate) struct Shop {
     /// Indexes and manifests that were read or written in this run, by digest, with their media
     /// types: what stands under a digest never changes.
     pub(crate) documents: Mutex<BTreeMap<Digest, (Bytes, String)>>,
+    /// The path indexes of features, by the digest of their manifest on the base; whoever needs one
+    /// first makes it for all.
+    pub(crate) indexes: Mutex<BTreeMap<Digest, Arc<OnceCell<Arc<PathIndex>>>>>,
     jobs: Semaphore,
 }
 
@@ -104,6 +107,7 @@ impl Shop {
             events,
             state,
             documents: Mutex::default(),
+            indexes: Mutex::default(),
             jobs,
         }
     }
