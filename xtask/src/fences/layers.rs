@@ -23,7 +23,11 @@ const LAYERS: &[&[&str]] = &[
         "launchway-registry-server",
         "launchway-context",
     ],
-    &["launchway-engine", "launchway-observe"],
+    &[
+        "launchway-engine",
+        "launchway-observe",
+        "launchway-transfer",
+    ],
     &["launchway-release"],
     &["launchway"],
 ];
