@@ -56,6 +56,15 @@ impl Failure {
         }
     }
 
+    pub(crate) fn interrupted() -> Self {
+        Self::Message {
+            message: "interrupted".to_owned(),
+            causes: Vec::new(),
+            help: Some("run the same command again: what is done stays done".to_owned()),
+            exit: Exit::Interrupted,
+        }
+    }
+
     /// An error with its chain of causes.
     pub(crate) fn caused(act: impl Into<String>, error: &dyn std::error::Error) -> Self {
         let mut causes = vec![error.to_string()];
@@ -92,12 +101,7 @@ impl Failure {
                 sources: sources.clone(),
                 exit: Exit::Unknown,
             },
-            ReleaseError::Cancelled => Self::Message {
-                message: "interrupted".to_owned(),
-                causes: Vec::new(),
-                help: Some("run the same command again: what is done stays done".to_owned()),
-                exit: Exit::Interrupted,
-            },
+            ReleaseError::Cancelled => Self::interrupted(),
             ReleaseError::Registry(error) => {
                 let diagnostic = Diagnostic::error(error.code(), error.to_string());
                 Self::diagnosed(vec![diagnostic], sources.clone())
@@ -176,6 +180,7 @@ fn exit_of(diagnostics: &[Diagnostic]) -> Exit {
         number.starts_with("01")
             || number.starts_with("02")
             || matches!(number, "0304" | "0305" | "0306" | "0307" | "0308" | "0309")
+            || number == "0420"
             || matches!(number, "0601" | "0602" | "0603" | "0604" | "0608")
     };
     let errors: Vec<&Diagnostic> = diagnostics

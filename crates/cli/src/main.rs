@@ -4,6 +4,7 @@ mod commands;
 mod failure;
 mod family;
 mod lacking;
+mod places;
 mod report;
 mod settings;
 mod show_plan;

@@ -182,6 +182,33 @@ pub(crate) fn block_on<T>(
     Ok(result)
 }
 
+/// Runs short async work on this thread alone. An interruption ends the program at once.
+pub(crate) fn block_here<T>(work: impl Future<Output = T>) -> Result<T, Failure> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| Failure::caused("cannot start the runtime", &error))?;
+    let result = runtime.block_on(work);
+    runtime.shutdown_background();
+    Ok(result)
+}
+
+/// Does something until it is done or an interruption came; then it is dropped where it is.
+pub(crate) async fn unless<T>(
+    cancellation: &Cancellation,
+    work: impl Future<Output = T>,
+) -> Option<T> {
+    let cancelled = async {
+        while !cancellation.is_cancelled() {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    };
+    tokio::select! {
+        result = work => Some(result),
+        () = cancelled => None,
+    }
+}
+
 /// The present time, RFC 3339.
 pub(crate) fn now() -> String {
     jiff::Timestamp::now()

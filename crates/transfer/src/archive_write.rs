@@ -153,9 +153,10 @@ impl State {
                 tag: tag.to_owned(),
                 full: None,
             }),
-            (Some(tag), Kind::Docker) => Some(entry_name(tag).map_err(|error| {
-                refused(format!("{tag:?} is no reference: {error}"))
-            })?),
+            (Some(tag), Kind::Docker) => Some(
+                entry_name(tag)
+                    .map_err(|error| refused(format!("{tag:?} is no reference: {error}")))?,
+            ),
         };
         if listed || document.subject().is_some() {
             self.index.put(&document.descriptor(), name.as_ref());

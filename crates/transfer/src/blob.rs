@@ -250,7 +250,7 @@ pub(crate) async fn read_small(
         sibling: None,
     };
     let digest = blob.digest.clone();
-    let (bytes, checked) = pour(&blob, |mut incoming| {
+    let (bytes, checked) = pour(&blob, move |mut incoming| {
         let mut bytes = Vec::new();
         // What went wrong is told by the check below.
         let _ = incoming.read_to_end(&mut bytes);

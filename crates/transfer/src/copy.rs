@@ -9,10 +9,9 @@ use std::sync::Arc;
 use futures_util::future::join_all;
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use launchway_model::{Digest, Platform};
-use launchway_oci::spec::ImageConfig;
 use launchway_registry::{BlobBody, PushOutcome};
 
-use crate::blob::read_small;
+use crate::look::check_platforms;
 use crate::place::{Blob, Holds, Name, Place, Role};
 use crate::select::{Choice, digest_of, platforms_of, resolve};
 use crate::walk::{BlobNeed, Graph, Question, Walk};
@@ -108,13 +107,16 @@ pub async fn copy(
     tell: Tell<'_>,
 ) -> Result<Vec<Verdict<Copied>>, TransferError> {
     let prepared = prepare(asked, destinations).await?;
-    let works = destinations.iter().zip(prepared).map(|(destination, work)| async move {
-        let work = work?;
-        match &work.graph {
-            None => Ok(work.copied()),
-            Some(graph) => send(asked, destination, &work, graph, tell).await,
-        }
-    });
+    let works = destinations
+        .iter()
+        .zip(prepared)
+        .map(|(destination, work)| async move {
+            let work = work?;
+            match &work.graph {
+                None => Ok(work.copied()),
+                Some(graph) => send(asked, destination, &work, graph, tell).await,
+            }
+        });
     Ok(join_all(works).await)
 }
 
@@ -124,10 +126,13 @@ pub async fn plan(
     destinations: &[Destination],
 ) -> Result<Vec<Verdict<Planned>>, TransferError> {
     let prepared = prepare(asked, destinations).await?;
-    let works = destinations.iter().zip(prepared).map(|(destination, work)| async move {
-        let work = work?;
-        survey(asked, destination, &work).await
-    });
+    let works = destinations
+        .iter()
+        .zip(prepared)
+        .map(|(destination, work)| async move {
+            let work = work?;
+            survey(asked, destination, &work).await
+        });
     Ok(join_all(works).await)
 }
 
@@ -162,7 +167,10 @@ impl Work {
     /// The blobs that have to be looked after.
     fn blobs<'a>(&self, graph: &'a Graph) -> impl Iterator<Item = &'a BlobNeed> {
         let has_image = self.has_image;
-        graph.blobs.iter().filter(move |blob| !(has_image && blob.of_image))
+        graph
+            .blobs
+            .iter()
+            .filter(move |blob| !(has_image && blob.of_image))
     }
 }
 
@@ -184,12 +192,10 @@ async fn prepare(
         };
         destination.place.probe(&name).await
     }));
-    let (root, probes) = futures_util::join!(read(asked), probes);
+    let (root, probes) = futures_util::future::join(read(asked), probes).await;
     let root = root?;
     let chosen = resolve(&root, &asked.platforms, &asked.source.shown())?;
-    if !asked.platforms.is_empty() && matches!(root.body, Body::Manifest(_)) {
-        check_platform(asked, &root).await?;
-    }
+    check_platforms(&*asked.source, &root, &asked.platforms).await?;
     let mut graphs: BTreeMap<Digest, Arc<Graph>> = BTreeMap::new();
     let mut works = Vec::new();
     for (destination, probe) in destinations.iter().zip(probes) {
@@ -291,48 +297,6 @@ fn begin(
     Ok((work, choice))
 }
 
-/// A lone manifest says its platform in its configuration only.
-async fn check_platform(asked: &Copy, root: &Document) -> Result<(), TransferError> {
-    let Body::Manifest(manifest) = &root.body else {
-        return Ok(());
-    };
-    let found = match config_of(&*asked.source, root).await? {
-        Some(config) => {
-            Platform::new(&config.os, &config.architecture, config.variant.as_deref()).ok()
-        }
-        None => None,
-    };
-    let is_wanted = found.as_ref().is_some_and(|found| asked.platforms == [found.clone()]);
-    if is_wanted {
-        return Ok(());
-    }
-    let there = match found {
-        Some(found) => vec![found.to_string()],
-        None => Vec::new(),
-    };
-    debug_assert!(!manifest.config.digest.is_empty(), "a manifest has a configuration");
-    Err(TransferError::NoPlatform {
-        place: asked.source.shown(),
-        wanted: asked.platforms.iter().map(ToString::to_string).collect(),
-        there,
-    })
-}
-
-/// The configuration of an image; None for what is none.
-pub async fn config_of(
-    place: &dyn Place,
-    document: &Document,
-) -> Result<Option<ImageConfig>, TransferError> {
-    let Body::Manifest(manifest) = &document.body else {
-        return Ok(None);
-    };
-    if !document.is_image() {
-        return Ok(None);
-    }
-    let bytes = read_small(place, &manifest.config).await?;
-    Ok(serde_json::from_slice(&bytes).ok())
-}
-
 async fn chosen_document(
     asked: &Copy,
     root: &Document,
@@ -415,7 +379,12 @@ async fn send(
     };
     // The largest first: what is left at the end is then small.
     let mut blobs: Vec<&BlobNeed> = work.blobs(graph).collect();
-    blobs.sort_by(|one, other| other.size.cmp(&one.size).then(one.digest.cmp(&other.digest)));
+    blobs.sort_by(|one, other| {
+        other
+            .size
+            .cmp(&one.size)
+            .then(one.digest.cmp(&other.digest))
+    });
     let outcomes: Vec<(u64, PushOutcome)> = stream::iter(blobs)
         .map(|need| async move {
             let outcome = put_blob(asked, place, need).await?;
@@ -439,7 +408,11 @@ async fn send(
     }
     for level in &graph.levels {
         let puts = stream::iter(level).map(|document| async move {
-            let role = if *document.digest() == graph.root { role } else { Role::Part };
+            let role = if *document.digest() == graph.root {
+                role
+            } else {
+                Role::Part
+            };
             place.put_manifest(document, role).await?;
             tell(Event::Manifest {
                 destination: place.shown(),

@@ -143,7 +143,10 @@ fn small(tar: &Tar, name: &str) -> Result<Option<Vec<u8>>, TransferError> {
     let mut bytes = Vec::new();
     range
         .open(0)
-        .and_then(|file| file.take(launchway_registry::MANIFEST_LIMIT).read_to_end(&mut bytes))
+        .and_then(|file| {
+            file.take(launchway_registry::MANIFEST_LIMIT)
+                .read_to_end(&mut bytes)
+        })
         .at("read", &tar.path)?;
     Ok(Some(bytes))
 }

@@ -15,6 +15,14 @@ use crate::codes;
 pub enum TransferError {
     #[error(transparent)]
     Registry(#[from] RegistryError),
+    #[error("{place} has no {what}")]
+    Missing { place: String, what: String },
+    #[error("{tag:?} cannot be a tag of {place}: {reason}")]
+    Tag {
+        place: String,
+        tag: String,
+        reason: &'static str,
+    },
     #[error("{place} holds no {what}")]
     Absent {
         place: String,
@@ -71,6 +79,8 @@ impl TransferError {
                 source: BlobReadError::Registry(error),
                 ..
             } => error.code(),
+            Self::Missing { .. } => launchway_registry::codes::MISSING,
+            Self::Tag { .. } => codes::LOCATION,
             Self::Absent { .. } => codes::NOT_HERE,
             Self::NoPlatform { .. } => codes::NO_PLATFORM,
             Self::OtherDigest { .. } => codes::OTHER_DIGEST,
@@ -84,6 +94,7 @@ impl TransferError {
     #[must_use]
     pub fn help(&self) -> Option<String> {
         match self {
+            Self::Missing { .. } => Some(MISSING_HELP.to_owned()),
             Self::Absent { there, .. } if there.is_empty() => None,
             Self::Absent { there, .. } => Some(format!("there are {}", there.join(", "))),
             Self::NoPlatform { there, .. } if there.is_empty() => {
@@ -109,7 +120,7 @@ impl TransferError {
     #[must_use]
     pub fn is_absence(&self) -> bool {
         match self {
-            Self::Absent { .. } | Self::NoPlatform { .. } => true,
+            Self::Missing { .. } | Self::Absent { .. } | Self::NoPlatform { .. } => true,
             Self::Registry(error) => error.class == ErrorClass::Missing,
             _ => false,
         }
@@ -130,15 +141,14 @@ impl TransferError {
     }
 }
 
+const MISSING_HELP: &str = "check the spelling; some registries say the same of private repositories when nobody is logged in";
+
 fn registry_help(error: &RegistryError) -> Option<String> {
     Some(match error.class {
         ErrorClass::Auth => {
             "log in with an account that may do this here: docker login HOST".to_owned()
         }
-        ErrorClass::Missing => {
-            "check the spelling; some registries say the same of private repositories when nobody is logged in"
-                .to_owned()
-        }
+        ErrorClass::Missing => MISSING_HELP.to_owned(),
         ErrorClass::Throttled => {
             "wait, or log in: most registries give more to those they know".to_owned()
         }

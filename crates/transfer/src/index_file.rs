@@ -71,7 +71,10 @@ impl IndexFile {
 
     /// The media type an entry gives its document.
     pub(crate) fn media_type(&self, wanted: &Digest) -> Option<String> {
-        let entry = self.entries.iter().find(|one| digest(one).as_ref() == Some(wanted))?;
+        let entry = self
+            .entries
+            .iter()
+            .find(|one| digest(one).as_ref() == Some(wanted))?;
         Some(entry["mediaType"].as_str()?.to_owned())
     }
 
@@ -148,7 +151,11 @@ impl IndexFile {
                     self.entries.push(entry);
                 }
             }
-        } else if self.entries.iter().any(|entry| entry["digest"].as_str() == wanted) {
+        } else if self
+            .entries
+            .iter()
+            .any(|entry| entry["digest"].as_str() == wanted)
+        {
             return;
         }
         let mut descriptor = descriptor.clone();

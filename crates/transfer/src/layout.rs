@@ -64,7 +64,8 @@ impl Layout {
         if is_other && !self.folder.join("blobs").is_dir() {
             return Err(TransferError::Local {
                 path: self.folder.clone(),
-                reason: "it is a folder with other things in it, and no OCI image layout".to_owned(),
+                reason: "it is a folder with other things in it, and no OCI image layout"
+                    .to_owned(),
                 help: "name an empty folder, or one that does not exist".to_owned(),
             });
         }
@@ -147,11 +148,13 @@ impl Place for Layout {
     }
 
     fn blob(&self, digest: &Digest, _: u64) -> Result<BlobBody, TransferError> {
-        self.files().body(digest).ok_or_else(|| TransferError::Absent {
-            place: self.shown.clone(),
-            what: format!("blob {digest}"),
-            there: Vec::new(),
-        })
+        self.files()
+            .body(digest)
+            .ok_or_else(|| TransferError::Absent {
+                place: self.shown.clone(),
+                what: format!("blob {digest}"),
+                there: Vec::new(),
+            })
     }
 
     fn has_blob<'a>(&'a self, digest: &'a Digest, size: u64) -> Answer<'a, bool> {
@@ -171,7 +174,10 @@ impl Place for Layout {
                 Some(subjects) => subjects,
                 None => {
                     let found = Arc::new(local.subjects()?);
-                    let mut slot = layout.subjects.lock().unwrap_or_else(PoisonError::into_inner);
+                    let mut slot = layout
+                        .subjects
+                        .lock()
+                        .unwrap_or_else(PoisonError::into_inner);
                     *slot = Some(Arc::clone(&found));
                     found
                 }

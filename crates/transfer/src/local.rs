@@ -42,9 +42,9 @@ impl Local {
                 false => refused("there is no such file or folder".to_owned()),
             });
         }
-        let bytes = files.small("index.json")?.ok_or_else(|| {
-            refused("it is no OCI image layout: it has no index.json".to_owned())
-        })?;
+        let bytes = files
+            .small("index.json")?
+            .ok_or_else(|| refused("it is no OCI image layout: it has no index.json".to_owned()))?;
         let index = IndexFile::read(&bytes)
             .map_err(|reason| refused(format!("its index.json cannot be used: {reason}")))?;
         Ok(Self {
@@ -84,11 +84,14 @@ impl Local {
             .index
             .find(name)
             .map_err(|found| self.not_found(name, found))?;
-        let bytes = self.files.document(&digest)?.ok_or_else(|| TransferError::Absent {
-            place: self.shown.clone(),
-            what: format!("document {digest}"),
-            there: Vec::new(),
-        })?;
+        let bytes = self
+            .files
+            .document(&digest)?
+            .ok_or_else(|| TransferError::Absent {
+                place: self.shown.clone(),
+                what: format!("document {digest}"),
+                there: Vec::new(),
+            })?;
         let mut hasher = Hasher::with(digest.algorithm());
         hasher.update(&bytes);
         let got = hasher.finish();

@@ -1,11 +1,10 @@
 //! A repository of a registry as a place.
 
 use futures_util::FutureExt as _;
-use launchway_model::{Digest, Reference, Repository, Tag};
+use launchway_model::{Digest, Reference, ReferenceError, Repository, Tag};
 use launchway_oci::spec::Descriptor;
 use launchway_registry::{
-    BlobBody, BlobSource, Client, ErrorClass, ManifestTarget, Probe, PushOutcome, RawManifest,
-    RegistryError,
+    BlobBody, BlobSource, Client, ManifestTarget, Probe, PushOutcome, RawManifest,
 };
 
 use crate::place::{Answer, Blob, Place, Role};
@@ -32,15 +31,12 @@ impl RegistryPlace {
     }
 
     fn tag(&self, text: &str) -> Result<Tag, TransferError> {
-        text.parse().map_err(|error| {
-            TransferError::Registry(RegistryError {
-                class: ErrorClass::Permanent,
-                request: format!("use the tag {text:?} in {}", self.repository),
-                status: None,
-                detail: format!("{error}"),
-                attempts: 0,
+        text.parse()
+            .map_err(|error: ReferenceError| TransferError::Tag {
+                place: self.repository.to_string(),
+                tag: text.to_owned(),
+                reason: error.reason,
             })
-        })
     }
 }
 
@@ -74,7 +70,13 @@ impl Place for RegistryPlace {
     }
 
     fn referrers<'a>(&'a self, subject: &'a Digest) -> Answer<'a, Vec<Descriptor>> {
-        async move { Ok(self.client.referrers(&self.repository, subject, None).await?) }.boxed()
+        async move {
+            Ok(self
+                .client
+                .referrers(&self.repository, subject, None)
+                .await?)
+        }
+        .boxed()
     }
 
     fn put_blob<'a>(&'a self, blob: &'a Blob) -> Answer<'a, PushOutcome> {

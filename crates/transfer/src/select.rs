@@ -62,10 +62,13 @@ pub fn resolve(
             there: there.iter().map(ToString::to_string).collect(),
         });
     }
-    let is_wanted = |entry: &Descriptor| {
-        platform_of(entry).is_some_and(|platform| wanted.contains(&platform))
-    };
-    let chosen: Vec<&Descriptor> = index.manifests.iter().filter(|one| is_wanted(one)).collect();
+    let is_wanted =
+        |entry: &Descriptor| platform_of(entry).is_some_and(|platform| wanted.contains(&platform));
+    let chosen: Vec<&Descriptor> = index
+        .manifests
+        .iter()
+        .filter(|one| is_wanted(one))
+        .collect();
     if let [only] = chosen[..] {
         return Ok(Choice::Entry(only.clone()));
     }
@@ -81,16 +84,17 @@ pub fn resolve(
     let kept = |entry: &Descriptor| {
         is_wanted(entry)
             || is_attestation(entry)
-                && attested(entry).is_some_and(|about| {
-                    chosen.iter().any(|chosen| chosen.digest == about)
-                })
+                && attested(entry)
+                    .is_some_and(|about| chosen.iter().any(|chosen| chosen.digest == about))
     };
     let positions: Vec<bool> = index.manifests.iter().map(kept).collect();
-    shorter(document, &positions).map(Choice::Fewer).ok_or_else(|| TransferError::Document {
-        place: place.to_owned(),
-        digest: document.digest().to_string(),
-        reason: "its list of manifests cannot be shortened".to_owned(),
-    })
+    shorter(document, &positions)
+        .map(Choice::Fewer)
+        .ok_or_else(|| TransferError::Document {
+            place: place.to_owned(),
+            digest: document.digest().to_string(),
+            reason: "its list of manifests cannot be shortened".to_owned(),
+        })
 }
 
 /// The same index with fewer entries; everything else in it stays.

@@ -1,9 +1,12 @@
 //! The command line: one file a command, each with its arguments and its function.
 
 mod completions;
+mod copy;
+mod digest;
 mod dockerfile;
 mod doctor;
 mod init;
+mod inspect;
 mod plan;
 mod registry;
 mod release;
@@ -94,6 +97,9 @@ enum Command {
     Release(release::Arguments),
     Verify(verify::Arguments),
     Dockerfile(dockerfile::Arguments),
+    Copy(copy::Arguments),
+    Inspect(inspect::Arguments),
+    Digest(digest::Arguments),
     Registry(registry::Arguments),
     Doctor(doctor::Arguments),
     Schema(schema::Arguments),
@@ -114,6 +120,9 @@ pub(crate) fn run(arguments: Launchway) -> ExitCode {
         Command::Release(arguments) => release::run(&arguments, &settings),
         Command::Verify(arguments) => verify::run(&arguments, &settings),
         Command::Dockerfile(arguments) => dockerfile::run(&arguments, &settings),
+        Command::Copy(arguments) => copy::run(&arguments, &settings),
+        Command::Inspect(arguments) => inspect::run(&arguments, &settings),
+        Command::Digest(arguments) => digest::run(&arguments, &settings),
         Command::Registry(arguments) => registry::run(&arguments, &settings),
         Command::Doctor(arguments) => doctor::run(&arguments, &settings),
         Command::Schema(arguments) => schema::run(&arguments),
@@ -130,9 +139,13 @@ pub(crate) type Result<T = ()> = std::result::Result<T, Failure>;
 
 /// Writes data to stdout. A reader that went away (`| head`) is no error.
 pub(crate) fn print(text: &str) {
+    print_bytes(text.as_bytes());
+}
+
+pub(crate) fn print_bytes(bytes: &[u8]) {
     use std::io::Write as _;
     let mut out = std::io::stdout().lock();
-    let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
+    let _ = out.write_all(bytes).and_then(|()| out.flush());
 }
 
 pub(crate) fn print_json(value: &serde_json::Value) {

@@ -1,5 +1,6 @@
 //! `launchway registry`.
 
+mod list;
 mod serve;
 
 use clap::{Args, Subcommand};
@@ -7,7 +8,7 @@ use clap::{Args, Subcommand};
 use super::Result;
 use crate::settings::Settings;
 
-/// Serve images from a folder, as an OCI registry
+/// Serve images from a folder as a registry, and list what registries hold
 #[derive(Args)]
 pub(crate) struct Arguments {
     #[command(subcommand)]
@@ -17,10 +18,14 @@ pub(crate) struct Arguments {
 #[derive(Subcommand)]
 enum Command {
     Serve(serve::Arguments),
+    Tags(list::Tags),
+    Repositories(list::Repositories),
 }
 
 pub(crate) fn run(arguments: &Arguments, settings: &Settings) -> Result {
     match &arguments.command {
         Command::Serve(arguments) => serve::run(arguments, settings),
+        Command::Tags(arguments) => list::tags(arguments, settings),
+        Command::Repositories(arguments) => list::repositories(arguments, settings),
     }
 }
