@@ -97,6 +97,15 @@ impl Settings {
             .collect()
     }
 
+    /// The certificate authorities that the user named instead of the system's. When a folder is
+    /// named besides, both are the system's look-up's business.
+    pub(crate) fn ca_file(&self) -> Option<PathBuf> {
+        if self.variable("SSL_CERT_DIR").is_some() {
+            return None;
+        }
+        self.variable("SSL_CERT_FILE").map(PathBuf::from)
+    }
+
     /// The host's certificate bundle, where OpenSSL, Go and curl look for it.
     pub(crate) fn ca_bundle(&self) -> Option<PathBuf> {
         let usual = [

@@ -1,5 +1,6 @@
 //! What commands work with: the client, the store, the engine, the runtime, interruption.
 
+use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,8 +9,8 @@ use launchway_engine::{Cancellation, HostCa, NativeEngine};
 use launchway_manifest::Family;
 use launchway_oci::{Flavour, Store};
 use launchway_registry::{
-    Client, ClientError, ClientEvent, ClientOptions, CredentialPaths, DockerCredentials, Mirror,
-    RetryPolicy,
+    Client, ClientError, ClientEvent, ClientOptions, Mirror, RetryPolicy, SystemCredentials,
+    Variables,
 };
 use launchway_sandbox::{IdMapping, Sandbox};
 
@@ -28,8 +29,9 @@ pub(crate) fn client(
     family: Option<&Family>,
     events: Option<ClientEvents>,
 ) -> Result<Client, Failure> {
-    let paths = CredentialPaths::usual(|name| settings.variable(name).cloned());
-    let credentials = DockerCredentials::load(&paths)
+    let environment = settings.environment.clone();
+    let variables: Variables = Arc::new(move |name| environment.get(OsStr::new(name)).cloned());
+    let credentials = SystemCredentials::load(variables)
         .map_err(|error| Failure::caused("cannot read the registry credentials", &error))?;
     let mut plain_http = network.plain_http()?;
     let mut retry = RetryPolicy::default();
@@ -45,6 +47,7 @@ pub(crate) fn client(
         mirrors,
         credentials: Arc::new(credentials),
         events,
+        ca_bundle: settings.ca_file(),
         ..ClientOptions::default()
     };
     Client::new(options).map_err(|error| match error {

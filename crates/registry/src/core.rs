@@ -11,13 +11,14 @@ use launchway_model::{Digest, RegistryHost, Repository};
 use reqwest::Url;
 
 use crate::answer::Failure;
-use crate::auth::{Access, Auth, Proof};
+use crate::auth::{Access, Auth};
 use crate::connections::Connections;
 use crate::endpoint::{Endpoints, same_server};
 use crate::knowledge::Knowledge;
 use crate::mirrors::Mirrors;
 use crate::referrers::Turns;
 use crate::retry::Tries;
+use crate::token::Proof;
 use crate::transport::{Answer, Request, Transport};
 use crate::{
     ClientError, ClientEvent, ClientOptions, Ping, PushOutcome, RegistryError, RetryPolicy,
@@ -158,19 +159,22 @@ impl Core {
         answer: Answer,
         proof: Option<&Proof>,
     ) -> Failure {
-        let secrets: Vec<&str> = proof.iter().map(|proof| proof.secret()).collect();
+        let secrets = proof.map(Proof::secrets).unwrap_or_default();
         let is_mute = request.method == Method::HEAD && answer.status() == StatusCode::FORBIDDEN;
-        if !is_mute || answer.strayed {
-            return answer.into_failure(&secrets).await;
-        }
-        let mut again = Request::new(Method::GET, request.url.clone());
-        again.headers = request.headers.clone();
-        let header = proof.map(|proof| &proof.header);
-        match self.transport.exchange(&access.host, &again, header).await {
-            Ok(explained) if matches!(explained.status().as_u16(), 403 | 429) => {
-                explained.into_failure(&secrets).await
-            }
-            _ => answer.into_failure(&secrets).await,
+        let explained = if is_mute && !answer.strayed {
+            let mut again = Request::new(Method::GET, request.url.clone());
+            again.headers = request.headers.clone();
+            let header = proof.map(|proof| &proof.header);
+            let told = self.transport.exchange(&access.host, &again, header).await;
+            told.ok()
+                .filter(|told| matches!(told.status().as_u16(), 403 | 429))
+        } else {
+            None
+        };
+        let failure = explained.unwrap_or(answer).into_failure(&secrets).await;
+        match proof {
+            Some(proof) => proof.who.explain(&access.host, failure),
+            None => failure,
         }
     }
 

@@ -41,6 +41,15 @@ pub enum Credential {
     BearerToken(Secret),
 }
 
+/// A credential, and where it was found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Login {
+    pub credential: Credential,
+    /// The place in words, for people whose login is refused: a file, a program or variables,
+    /// never a value. `None` when there is nothing to say.
+    pub source: Option<String>,
+}
+
 /// Where credentials come from.
 pub trait Credentials: Send + Sync {
     /// The credential for a repository (`path` on `host`), or for the host as a whole when there
@@ -50,6 +59,21 @@ pub trait Credentials: Send + Sync {
         host: &'a RegistryHost,
         path: Option<&'a str>,
     ) -> BoxFuture<'a, Result<Option<Credential>, CredentialsError>>;
+
+    /// Like [`Credentials::lookup`], and where it was found.
+    fn login<'a>(
+        &'a self,
+        host: &'a RegistryHost,
+        path: Option<&'a str>,
+    ) -> BoxFuture<'a, Result<Option<Login>, CredentialsError>> {
+        Box::pin(async move {
+            let found = self.lookup(host, path).await?;
+            Ok(found.map(|credential| Login {
+                credential,
+                source: None,
+            }))
+        })
+    }
 }
 
 /// Nobody is logged in anywhere.
@@ -73,6 +97,11 @@ pub enum CredentialsError {
     File { path: PathBuf, reason: String },
     #[error("cannot get a credential from {helper}: {reason}")]
     Helper { helper: String, reason: String },
+    #[error("cannot use the credential in the environment: {variable} {reason}")]
+    Variable {
+        variable: String,
+        reason: &'static str,
+    },
 }
 
 /// The files that hold credentials, as the caller found them.

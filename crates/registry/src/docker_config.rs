@@ -16,7 +16,7 @@ use launchway_model::{DEFAULT_REGISTRY, RegistryHost};
 use serde::Deserialize;
 
 use crate::credential_helper;
-use crate::{Credential, CredentialPaths, Credentials, CredentialsError, Secret};
+use crate::{Credential, CredentialPaths, Credentials, CredentialsError, Login, Secret};
 
 /// The name under which Docker keeps the credentials of its own registry.
 const HUB_KEY: &str = "https://index.docker.io/v1/";
@@ -106,34 +106,40 @@ impl DockerCredentials {
         })
     }
 
+    /// Whether a file says where credentials are kept that no file holds.
+    pub(crate) fn names_a_store(&self) -> bool {
+        self.files.iter().any(|file| file.store.is_some())
+    }
+
     async fn find(
         &self,
         host: &RegistryHost,
         path: Option<&str>,
-    ) -> Result<Option<Credential>, CredentialsError> {
+    ) -> Result<Option<Login>, CredentialsError> {
         for key in keys(host, path) {
             let is_host = key == host.as_str();
             for file in &self.files {
                 let store = file.store.as_ref().filter(|_| is_host);
                 if let Some(helper) = file.helpers.get(&key).or(store) {
-                    let server = if key == DEFAULT_REGISTRY {
-                        HUB_KEY
-                    } else {
-                        &key
-                    };
-                    let found = credential_helper::get(
-                        helper,
-                        server,
-                        self.helpers.as_deref(),
-                        self.patience,
-                    )
-                    .await?;
-                    if found.is_some() {
-                        return Ok(found);
+                    let directory = self.helpers.as_deref();
+                    let found =
+                        credential_helper::get(helper, server_of(&key), directory, self.patience)
+                            .await?;
+                    if let Some(credential) = found {
+                        let file = file.path.display();
+                        return Ok(Some(Login {
+                            credential,
+                            source: Some(format!(
+                                "docker-credential-{helper}, which {file} names for {key}"
+                            )),
+                        }));
                     }
                 }
                 if let Some(found) = file.entries.get(&key) {
-                    return Ok(Some(found.clone()));
+                    return Ok(Some(Login {
+                        credential: found.clone(),
+                        source: Some(format!("the entry for {key} in {}", file.path.display())),
+                    }));
                 }
             }
         }
@@ -147,7 +153,24 @@ impl Credentials for DockerCredentials {
         host: &'a RegistryHost,
         path: Option<&'a str>,
     ) -> BoxFuture<'a, Result<Option<Credential>, CredentialsError>> {
+        async move { Ok(self.find(host, path).await?.map(|login| login.credential)) }.boxed()
+    }
+
+    fn login<'a>(
+        &'a self,
+        host: &'a RegistryHost,
+        path: Option<&'a str>,
+    ) -> BoxFuture<'a, Result<Option<Login>, CredentialsError>> {
         self.find(host, path).boxed()
+    }
+}
+
+/// The name by which helpers know a registry.
+pub(crate) fn server_of(key: &str) -> &str {
+    if key == DEFAULT_REGISTRY {
+        HUB_KEY
+    } else {
+        key
     }
 }
 
@@ -363,6 +386,23 @@ mod tests {
         ] {
             assert_eq!(look_up(&credentials, host, path).await, want, "{host}");
         }
+    }
+
+    #[tokio::test]
+    async fn where_it_was_found_is_told_without_the_secret() {
+        let credentials = DockerCredentials {
+            files: vec![file(r#"{"auths": {"a.io/own": {"auth": "dTpodW50ZXIy"}}}"#)],
+            helpers: None,
+            patience: Duration::from_secs(5),
+        };
+        let host = "a.io".parse().unwrap();
+        let login = credentials.login(&host, Some("own/x")).await;
+        let login = login.unwrap().unwrap();
+        assert_eq!(
+            login.source.as_deref(),
+            Some("the entry for a.io/own in config.json")
+        );
+        assert!(!format!("{login:?}").contains("hunter2"));
     }
 
     #[test]

@@ -52,7 +52,7 @@ impl Endpoints {
     }
 
     /// The copies of a repository on mirrors, in the order they are to be asked.
-    pub(crate) fn mirrors_of(&self, repository: &Repository) -> Vec<Repository> {
+    pub(crate) fn copies_of(&self, repository: &Repository) -> Vec<Repository> {
         self.mirrors
             .iter()
             .filter(|mirror| mirror.of == *repository.host())
@@ -241,7 +241,7 @@ mod tests {
 
     #[test]
     fn mirrors_come_in_order_and_with_their_prefix() {
-        let found = endpoints().mirrors_of(&"debian".parse().unwrap());
+        let found = endpoints().copies_of(&"debian".parse().unwrap());
         let found: Vec<String> = found.iter().map(ToString::to_string).collect();
         assert_eq!(
             found,
@@ -249,7 +249,7 @@ mod tests {
         );
         assert!(
             endpoints()
-                .mirrors_of(&"ghcr.io/a/b".parse().unwrap())
+                .copies_of(&"ghcr.io/a/b".parse().unwrap())
                 .is_empty()
         );
     }

@@ -21,10 +21,12 @@ mod credential_helper;
 mod credentials;
 mod docker_config;
 mod endpoint;
+mod environment;
 mod error;
 mod event;
 mod faults;
 mod fetch;
+mod keychain;
 mod knowledge;
 mod limit;
 mod link;
@@ -43,6 +45,8 @@ mod remote;
 mod retry;
 mod shape;
 mod source;
+mod system_credentials;
+mod token;
 mod transport;
 mod upload;
 mod verify;
@@ -52,10 +56,11 @@ pub use client::{
     RawManifest,
 };
 pub use credentials::{
-    Credential, CredentialPaths, Credentials, CredentialsError, NoCredentials, Secret,
+    Credential, CredentialPaths, Credentials, CredentialsError, Login, NoCredentials, Secret,
 };
 pub use docker_config::DockerCredentials;
 pub use error::{ClientError, ErrorClass, RegistryError};
 pub use event::{ClientEvent, Direction};
 pub use options::{ClientOptions, Mirror, RetryPolicy};
 pub use source::{BlobReadError, BlobReader, BlobStream};
+pub use system_credentials::{SystemCredentials, Variables};

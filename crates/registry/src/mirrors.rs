@@ -117,7 +117,7 @@ pub(crate) struct Trial<'a> {
 impl Core {
     /// The copies of a repository on mirrors, in the order in which they are to be asked now.
     pub(crate) fn mirrors_of(&self, repository: &Repository) -> Vec<Repository> {
-        let copies = self.transport.endpoints.mirrors_of(repository);
+        let copies = self.transport.endpoints.copies_of(repository);
         order(copies, |copy| self.mirrors.of(copy.host()), Instant::now())
     }
 

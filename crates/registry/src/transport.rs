@@ -169,7 +169,9 @@ impl Answer {
             body.extend_from_slice(&piece);
         }
         body.truncate(ERROR_BODY as usize);
-        let body = ErrorBody::read(&body);
+        // Before anything is cut, and after anything is decoded.
+        let text = without_secrets(&String::from_utf8_lossy(&body), secrets);
+        let body = ErrorBody::read(text.as_bytes());
         let class = match classify(status, &body) {
             // A storage server refuses links that are too old; the registry gives a fresh one.
             ErrorClass::Auth if strayed.is_some() => ErrorClass::Transient,

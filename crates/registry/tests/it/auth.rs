@@ -262,6 +262,12 @@ async fn tokens_are_not_fetched_just_anywhere() {
         "http://tokens.example/token",
         "https://user:pw@tokens.example/token",
         "ftp://tokens.example/",
+        // Addresses that only this machine or its network segment has.
+        "http://169.254.169.254/token",
+        "https://169.254.169.254/token",
+        "https://[fe80::1]/token",
+        "https://0.0.0.0/token",
+        "http://10.0.0.1/token",
         "/token",
     ] {
         let server = Server::start(vec![Step::new(

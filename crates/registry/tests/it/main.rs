@@ -6,7 +6,10 @@
 )]
 
 mod auth;
+mod limits;
+mod logins;
 mod manifests;
+mod mirrors;
 mod pull;
 mod push;
 mod real_registry;
