@@ -10,6 +10,7 @@ use serde::Serialize;
 
 use crate::error::At;
 use crate::pipe;
+use crate::platform::is_attestation;
 use crate::spec::{Descriptor, Index, Manifest, media};
 use crate::tar_read::TarReader;
 use crate::tar_write::{BLOCK, TarHeader, TarKind, write_header};
@@ -241,16 +242,12 @@ fn first_image(store: &Store, descriptor: &Descriptor) -> Result<Option<Manifest
         }
         return Ok(None);
     }
-    let is_attestation = descriptor
-        .platform
-        .as_ref()
-        .is_some_and(|platform| platform.os == "unknown");
     let manifest: Manifest = parse(&bytes, store, &digest)?;
     let is_image = matches!(
         manifest.config.media_type.as_str(),
         media::CONFIG | media::DOCKER_CONFIG
     );
-    Ok((is_image && !is_attestation).then_some(manifest))
+    Ok((is_image && !is_attestation(descriptor)).then_some(manifest))
 }
 
 fn familiar(name: &str) -> String {

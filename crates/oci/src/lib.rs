@@ -2,8 +2,8 @@
 //!
 //! This crate owns everything between a directory of changed files and a blob a registry takes:
 //! the deterministic tar, hashing, compression, safe unpacking, the store that several processes
-//! share, the view of stacked layers as one tree, the index of a layer's paths, and the reading
-//! and writing of OCI layouts. It knows no HTTP and no image families.
+//! share, the view of stacked layers as one tree, the index of a layer's paths, the choice of
+//! an index's image for a platform, and the reading and writing of OCI layouts. It knows no HTTP and no image families.
 
 mod canon;
 mod compress;
@@ -16,6 +16,7 @@ mod layers;
 mod layout;
 mod pack;
 mod pipe;
+mod platform;
 pub mod spec;
 mod stack;
 mod store;
@@ -34,6 +35,7 @@ pub use hash::{Hasher, hash_reader};
 pub use index::{Conflict, ConflictKind, IndexError, IndexedKind, IndexedPath, PathIndex};
 pub use layer::{CommitOptions, Layer};
 pub use layout::{ArchiveImage, is_layout, read_archive, read_layout, write_archive, write_layout};
+pub use platform::{NoSuchPlatform, is_attestation, platform_of, select_platform};
 pub use stack::Stack;
 pub use store::Store;
 pub use temp::{BlobWriter, TempPath, WorkingLayer};

@@ -9,12 +9,11 @@ use launchway_engine::{Cancellation, EngineError, Image, Images};
 use launchway_manifest::RegistryPrefix;
 use launchway_model::{Digest, Platform, Reference, Repository};
 use launchway_oci::spec::{Descriptor, ImageConfig, Index, Manifest, media};
-use launchway_oci::{Layer, Store};
+use launchway_oci::{Layer, Store, select_platform};
 use launchway_registry::{Client, RawManifest, RegistryError};
 use tokio::runtime::Handle;
 use tokio::sync::Semaphore;
 
-use crate::artifact::{choose, platform_of};
 use crate::error::ReleaseError;
 use crate::sources::Sources;
 
@@ -75,18 +74,8 @@ impl Puller {
         let (bytes, media_type, digest) = if media::is_index(&media_type) {
             let index: Index = serde_json::from_slice(&bytes)
                 .map_err(|error| wrong(format!("its index does not parse: {error}")))?;
-            let Some(chosen) = choose(&index, platform) else {
-                let known: Vec<String> = index
-                    .manifests
-                    .iter()
-                    .filter_map(platform_of)
-                    .map(|p| p.to_string())
-                    .collect();
-                return Err(wrong(format!(
-                    "it has no image for {platform}, only for {}",
-                    known.join(", ")
-                )));
-            };
+            let chosen =
+                select_platform(&index, platform).map_err(|error| wrong(error.to_string()))?;
             let digest: Digest = chosen
                 .digest
                 .parse()

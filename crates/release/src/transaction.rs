@@ -13,6 +13,7 @@ use std::sync::{Arc, Mutex};
 use futures_util::future::join_all;
 use launchway_engine::{Cancellation, NativeEngine};
 use launchway_model::{Digest, Platform, Reference};
+use launchway_oci::select_platform;
 use launchway_oci::spec::{Index, media};
 use launchway_plan::{Action, Expect, Node, NodeId, NodeState, Phase, Plan};
 use launchway_registry::{BlobBody, BlobSource, ManifestTarget, Probe};
@@ -561,8 +562,8 @@ async fn verify_reference(
     let index: Index = serde_json::from_slice(&bytes)
         .map_err(|error| differs(format!("its index does not parse: {error}")))?;
     for platform in platforms {
-        let child = crate::artifact::choose(&index, platform)
-            .ok_or_else(|| differs(format!("it has no image for {platform}")))?;
+        let child =
+            select_platform(&index, platform).map_err(|error| differs(error.to_string()))?;
         let child: Digest = child
             .digest
             .parse()

@@ -8,11 +8,11 @@ use std::collections::BTreeMap;
 use futures_util::stream::{self, StreamExt as _};
 use launchway_manifest::{Family, Image, Recipe, RegistryPrefix, TagValues};
 use launchway_model::{Digest, Platform, Reference};
+use launchway_oci::select_platform;
 use launchway_oci::spec::{Index, media};
 use launchway_plan::annotation;
 use launchway_registry::{Client, ErrorClass, Probe};
 
-use crate::artifact::choose;
 use crate::prepare::Release;
 
 /// What was found of one reference.
@@ -218,10 +218,13 @@ async fn one(client: &Client, reference: &Reference, expected: &Expected) -> Fin
         };
     }
     for platform in &expected.platforms {
-        let Some(child) = choose(&index, platform) else {
-            return Finding::Differs {
-                why: format!("it has no image for {platform}"),
-            };
+        let child = match select_platform(&index, platform) {
+            Ok(child) => child,
+            Err(error) => {
+                return Finding::Differs {
+                    why: error.to_string(),
+                };
+            }
         };
         let Ok(child) = child.digest.parse::<Digest>() else {
             return Finding::Differs {
