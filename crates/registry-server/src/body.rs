@@ -1,5 +1,6 @@
-//! The body of an answer: nothing, bytes, or a part of a file.
+//! The body of an answer: nothing, bytes, a part of a file, or what is still coming.
 
+use std::fmt;
 use std::fs::File;
 use std::io;
 use std::ops::Range;
@@ -8,6 +9,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
+use futures_util::stream::BoxStream;
 use http_body::{Frame, SizeHint};
 use tokio::task::JoinHandle;
 
@@ -17,16 +19,15 @@ const PIECE: u64 = 512 << 10;
 
 /// The body of an answer. An error while it streams ends the connection, which is how a client
 /// learns that the rest is missing.
-#[derive(Debug)]
 pub struct Body(Kind);
 
-#[derive(Debug)]
 enum Kind {
     Bytes(Bytes),
     File(FilePart),
+    /// Pieces as they come, and how many bytes they are yet to bring.
+    Stream(BoxStream<'static, io::Result<Bytes>>, u64),
 }
 
-#[derive(Debug)]
 struct FilePart {
     file: Arc<File>,
     /// What is not yet being read.
@@ -44,12 +45,24 @@ impl Body {
         Self(Kind::Bytes(bytes.into()))
     }
 
+    /// Pieces that bring this many bytes in all.
+    pub(crate) fn stream(pieces: BoxStream<'static, io::Result<Bytes>>, size: u64) -> Self {
+        Self(Kind::Stream(pieces, size))
+    }
+
     pub(crate) fn file(file: File, part: Range<u64>) -> Self {
         Self(Kind::File(FilePart {
             file: Arc::new(file),
             rest: part,
             reading: None,
         }))
+    }
+}
+
+impl fmt::Debug for Body {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let size = http_body::Body::size_hint(self).exact();
+        f.debug_struct("Body").field("size", &size).finish()
     }
 }
 
@@ -87,7 +100,7 @@ impl FilePart {
     }
 }
 
-fn read_piece(file: &File, mut offset: u64, length: u64) -> io::Result<Bytes> {
+pub(crate) fn read_piece(file: &File, mut offset: u64, length: u64) -> io::Result<Bytes> {
     let wanted = usize::try_from(length).map_err(io::Error::other)?;
     let mut piece = Vec::with_capacity(wanted);
     while piece.len() < wanted {
@@ -116,6 +129,13 @@ impl http_body::Body for Body {
             Kind::File(part) => part
                 .poll(context)
                 .map(|piece| piece.map(|result| result.map(Frame::data))),
+            Kind::Stream(pieces, rest) => pieces.as_mut().poll_next(context).map(|piece| {
+                piece.map(|result| {
+                    let piece = result?;
+                    *rest = rest.saturating_sub(piece.len() as u64);
+                    Ok(Frame::data(piece))
+                })
+            }),
         }
     }
 
@@ -123,6 +143,7 @@ impl http_body::Body for Body {
         match &self.0 {
             Kind::Bytes(bytes) => bytes.is_empty(),
             Kind::File(part) => part.remaining() == 0,
+            Kind::Stream(_, rest) => *rest == 0,
         }
     }
 
@@ -130,6 +151,7 @@ impl http_body::Body for Body {
         SizeHint::with_exact(match &self.0 {
             Kind::Bytes(bytes) => bytes.len() as u64,
             Kind::File(part) => part.remaining(),
+            Kind::Stream(_, rest) => *rest,
         })
     }
 }

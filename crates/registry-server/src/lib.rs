@@ -36,6 +36,7 @@ mod route;
 mod serve;
 mod store;
 mod tls;
+mod upstream;
 
 use std::fmt;
 use std::path::Path;
@@ -50,6 +51,7 @@ pub use body::Body;
 pub use serve::{ServeOptions, serve, serve_with};
 pub use store::OpenError;
 pub use tls::{Tls, TlsError};
+pub use upstream::{Upstream, UpstreamBlob, UpstreamError, UpstreamManifest};
 
 /// The largest manifest that is accepted, in bytes. The specification asks for at least 4 MB.
 pub const MANIFEST_LIMIT: u64 = 8 << 20;
@@ -66,6 +68,9 @@ pub struct Options {
     pub body_silence: Duration,
     /// Who may do what; without it, everybody may do everything.
     pub access: Option<Access>,
+    /// Be a mirror of this registry: fetch what is asked for and not here, keep it, and take nothing
+    /// else in. A mirror needs a root that it may write to; with `read_only` it fetches nothing.
+    pub mirror: Option<Arc<dyn Upstream>>,
     /// Told about every answer and every failure of the storage; called on the request's task, so
     /// it has to be quick.
     pub events: Option<EventSink>,
@@ -108,6 +113,7 @@ impl Default for Options {
             upload_expiry: Duration::from_secs(60 * 60),
             body_silence: Duration::from_secs(2 * 60),
             access: None,
+            mirror: None,
             events: None,
         }
     }

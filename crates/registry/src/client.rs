@@ -219,6 +219,16 @@ impl Client {
         self.core.blob_exists(repository, digest).await
     }
 
+    /// How large a blob is, in bytes, by what the registry says. A blob that is not there is an
+    /// error of the class missing.
+    pub async fn blob_size(
+        &self,
+        repository: &Repository,
+        digest: &Digest,
+    ) -> Result<u64, RegistryError> {
+        self.core.blob_size(repository, digest).await
+    }
+
     /// All tags of a repository, in the registry's order. Names that are no tags by the grammar
     /// are left out.
     pub async fn tags(&self, repository: &Repository) -> Result<Vec<Tag>, RegistryError> {

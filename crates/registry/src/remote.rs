@@ -9,18 +9,48 @@ use std::task::{Context, Poll};
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use futures_util::{FutureExt as _, Stream, StreamExt as _};
+use http::Method;
 use launchway_model::{Digest, Repository};
 use tokio::sync::mpsc;
 
+use crate::RegistryError;
 use crate::answer::Failure;
+use crate::auth::{Access, Actions};
 use crate::core::Core;
 use crate::fetch::{Fetch, Sink, Unfetched};
 use crate::source::{BlobReadError, BlobReader, BlobStream, Verified};
+use crate::transport::Request;
 
 /// How many pieces wait to be handed on.
 const AHEAD: usize = 4;
 
 impl Core {
+    /// Asks how large a blob is.
+    pub(crate) async fn blob_size(
+        &self,
+        repository: &Repository,
+        digest: &Digest,
+    ) -> Result<u64, RegistryError> {
+        let mut tries = self.tries(&Method::HEAD, repository, &format!("blobs/{digest}"));
+        loop {
+            tries.start().await?;
+            let asked = async {
+                let url = self.url(repository, &format!("blobs/{digest}"))?;
+                let request = Request::new(Method::HEAD, url);
+                let access = Access::to(repository, Actions::Pull);
+                let answer = self.ask(&access, &request).await?;
+                let length = answer.text("content-length");
+                length.and_then(|text| text.parse().ok()).ok_or_else(|| {
+                    Failure::permanent("the registry does not say how large the blob is".to_owned())
+                })
+            };
+            match asked.await {
+                Ok(size) => return Ok(size),
+                Err(failure) => tries.again(failure).await?,
+            }
+        }
+    }
+
     /// Reads a blob piece by piece, checked on its way.
     pub(crate) fn blob_reader(
         self: Arc<Self>,

@@ -4,8 +4,11 @@ use std::sync::Arc;
 
 use http::header::{self, HeaderValue};
 use http::{Method, Response, StatusCode};
+use launchway_model::Digest;
 
+use super::mirror::{self, Found};
 use super::{Answer, Call, DOCKER_CONTENT_DIGEST, Inner, is_known, plain, set, text, value};
+use crate::access::Caller;
 use crate::body::Body;
 use crate::error::{ApiError, Code};
 use crate::range::{Wanted, wanted};
@@ -17,14 +20,18 @@ pub(super) async fn get(
     name: RepositoryName,
     digest: &str,
     call: &Call<'_>,
+    caller: &Caller,
 ) -> Answer {
     let digest = parse_digest(digest)?;
     let unknown = || ApiError::new(Code::BlobUnknown, format!("{name} has no blob {digest}"));
-    let repository = inner.repository(name.clone(), Code::NameUnknown).await?;
-    let asked = digest.clone();
-    let (file, size) = super::blocking(move || repository.open_blob(&asked))
+    let content = find(inner, &name, &digest, call.method, caller)
         .await?
         .ok_or_else(unknown)?;
+    let size = match &content {
+        Found::Here(_, size) => *size,
+        Found::OnItsWay(transfer) => transfer.size,
+        Found::Elsewhere(size) => *size,
+    };
     let common = |response: &mut Response<Body>| {
         let digest = digest.to_string();
         set(response, header::ETAG, value(format!("\"{digest}\"")));
@@ -56,7 +63,12 @@ pub(super) async fn get(
             );
         }
     };
-    let mut response = Response::new(Body::file(file, part.clone()));
+    let body = match content {
+        Found::Here(file, _) => Body::file(file, part.clone()),
+        Found::OnItsWay(transfer) => transfer.body(part.clone()),
+        Found::Elsewhere(_) => Body::empty(),
+    };
+    let mut response = Response::new(body);
     *response.status_mut() = status;
     common(&mut response);
     set(
@@ -74,6 +86,45 @@ pub(super) async fn get(
         set(&mut response, header::CONTENT_RANGE, value(range));
     }
     Ok(response)
+}
+
+/// The blob from the repository here, or from where this registry has it from.
+async fn find(
+    inner: &Arc<Inner>,
+    name: &RepositoryName,
+    digest: &Digest,
+    method: &Method,
+    caller: &Caller,
+) -> Result<Option<Found>, ApiError> {
+    let Some(mirror) = &inner.mirror else {
+        let repository = inner.repository(name.clone(), Code::NameUnknown).await?;
+        let asked = digest.clone();
+        let found = super::blocking(move || repository.open_blob(&asked)).await?;
+        return Ok(found.map(|(file, size)| Found::Here(file, size)));
+    };
+    let (asked, wanted) = (name.clone(), digest.clone());
+    let shares = inner.door.reads_everything(caller);
+    let here = inner.blocking(move |inner| {
+        let blobs = inner.store.blobs();
+        let repository = match inner.store.repository(&asked)? {
+            Some(repository) => repository,
+            None => return Ok(None),
+        };
+        if let Some(found) = repository.open_blob(&wanted)? {
+            return Ok(Some(found));
+        }
+        // Fetched for another repository, and this one's manifests name it as well.
+        let is_ours = repository.snapshot()?.size_of(&wanted).is_some();
+        if shares && is_ours && blobs.mount_from_pool(&repository.blobs(), &wanted)? {
+            return repository.open_blob(&wanted);
+        }
+        Ok(None)
+    });
+    match super::stored(here.await)? {
+        Some((file, size)) => Ok(Some(Found::Here(file, size))),
+        None if *method == Method::HEAD => mirror::look(inner, mirror, name, digest).await,
+        None => mirror::fetch(inner, mirror, name, digest).await,
+    }
 }
 
 pub(super) async fn delete(inner: &Arc<Inner>, name: RepositoryName, digest: &str) -> Answer {

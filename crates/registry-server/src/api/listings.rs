@@ -4,8 +4,10 @@ use std::sync::Arc;
 
 use http::Response;
 use http::header::{self, HeaderName, HeaderValue};
+use launchway_model::Digest;
 use launchway_oci::spec::{Descriptor, Index, media};
 
+use super::mirror::{self, Freshness};
 use super::{Answer, Inner, json, set, typed_json, value};
 use crate::body::Body;
 use crate::error::{ApiError, Code};
@@ -28,12 +30,45 @@ pub(super) async fn catalog(inner: &Arc<Inner>, query: &Query<'_>) -> Answer {
 
 pub(super) async fn tags(inner: &Arc<Inner>, name: RepositoryName, query: &Query<'_>) -> Answer {
     let page = Page::of(query)?;
-    let repository = inner.repository(name.clone(), Code::NameUnknown).await?;
-    let snapshot = super::stored(super::blocking(move || repository.snapshot()).await)?;
-    let (tags, more) = page.cut(snapshot.tags.keys().map(String::as_str));
+    let (all, freshness) = all_tags(inner, &name).await?;
+    let (tags, more) = page.cut(all.iter().map(String::as_str));
     let mut response = json(&serde_json::json!({ "name": name.as_str(), "tags": tags }));
     page.link(&mut response, &format!("/v2/{name}/tags/list"), &tags, more);
+    response.headers_mut().extend(freshness.header());
     Ok(response)
+}
+
+/// Every tag, sorted; a mirror's are its upstream's.
+async fn all_tags(
+    inner: &Arc<Inner>,
+    name: &RepositoryName,
+) -> Result<(Vec<String>, Freshness), ApiError> {
+    let mut freshness = Freshness::Fresh;
+    if let Some(mirror) = &inner.mirror {
+        match mirror.upstream.tags(name.as_str()).await {
+            Ok(Some(tags)) => {
+                let mut tags: Vec<_> = tags.iter().map(ToString::to_string).collect();
+                tags.sort_unstable();
+                return Ok((tags, freshness));
+            }
+            Ok(None) => {
+                let message = format!("there is no repository {name}");
+                return Err(ApiError::new(Code::NameUnknown, message));
+            }
+            Err(error) => {
+                mirror::tell_stale(
+                    inner,
+                    mirror,
+                    &format!("the list of tags of {name}"),
+                    &error,
+                );
+                freshness = Freshness::Stale;
+            }
+        }
+    }
+    let repository = inner.repository(name.clone(), Code::NameUnknown).await?;
+    let snapshot = super::stored(super::blocking(move || repository.snapshot()).await)?;
+    Ok((snapshot.tags.keys().cloned().collect(), freshness))
 }
 
 /// A part of a sorted list: `n` entries behind `last`.
@@ -84,16 +119,7 @@ pub(super) async fn referrers(
     let subject = parse_digest(digest)?;
     let wanted = query.get("artifactType");
     let last = query.get("last").map(parse_digest).transpose()?;
-    // A subject, and so its repository, may come later than what refers to it: nothing is unknown
-    // here, and a 404 would tell a client that the registry lacks this endpoint.
-    let asked = name.clone();
-    let snapshot = inner.blocking(move |inner| {
-        let repository = inner.store.repository(&asked)?;
-        repository
-            .map(|repository| repository.snapshot())
-            .transpose()
-    });
-    let snapshot = super::stored(snapshot.await)?;
+    let (all, freshness) = all_referrers(inner, &name, &subject).await?;
     let mut index = Index {
         schema_version: 2,
         media_type: Some(media::INDEX.to_owned()),
@@ -104,24 +130,16 @@ pub(super) async fn referrers(
     };
     let mut size = 0;
     let mut next = None;
-    for info in snapshot
-        .iter()
-        .flat_map(|snapshot| snapshot.referrers(&subject))
-    {
-        let document = &info.document;
-        if last.as_ref().is_some_and(|last| info.digest <= *last)
-            || wanted.is_some_and(|wanted| document.artifact_type.as_deref() != Some(wanted))
-        {
+    for descriptor in all {
+        let is_done = last.as_ref().is_some_and(|last| {
+            let digest = descriptor.digest.parse::<Digest>();
+            digest.is_ok_and(|digest| digest <= *last)
+        });
+        let is_other =
+            wanted.is_some_and(|wanted| descriptor.artifact_type.as_deref() != Some(wanted));
+        if is_done || is_other {
             continue;
         }
-        let descriptor = Descriptor {
-            media_type: info.media_type.clone(),
-            digest: info.digest.to_string(),
-            size: info.size,
-            artifact_type: document.artifact_type.clone(),
-            annotations: document.annotations.clone(),
-            platform: None,
-        };
         size += serde_json::to_vec(&descriptor).map_or(0, |text| text.len());
         if size > REFERRERS_LIMIT && !index.manifests.is_empty() {
             next = index.manifests.last().map(|last| last.digest.clone());
@@ -143,7 +161,53 @@ pub(super) async fn referrers(
         let path = format!("/v2/{name}/referrers/{subject}");
         link(&mut response, &path, &parameters);
     }
+    response.headers_mut().extend(freshness.header());
     Ok(response)
+}
+
+/// Everything that refers to a manifest, in the order of digests; a mirror's is its upstream's.
+async fn all_referrers(
+    inner: &Arc<Inner>,
+    name: &RepositoryName,
+    subject: &Digest,
+) -> Result<(Vec<Descriptor>, Freshness), ApiError> {
+    let mut freshness = Freshness::Fresh;
+    if let Some(mirror) = &inner.mirror {
+        match mirror.upstream.referrers(name.as_str(), subject).await {
+            Ok(mut all) => {
+                all.retain(|descriptor| descriptor.digest.parse::<Digest>().is_ok());
+                all.sort_by_key(|descriptor| descriptor.digest.parse::<Digest>().ok());
+                return Ok((all, freshness));
+            }
+            Err(error) => {
+                let what = format!("the list of what refers to {subject}");
+                mirror::tell_stale(inner, mirror, &what, &error);
+                freshness = Freshness::Stale;
+            }
+        }
+    }
+    // A subject, and so its repository, may come later than what refers to it: nothing is unknown
+    // here, and a 404 would tell a client that the registry lacks this endpoint.
+    let asked = name.clone();
+    let snapshot = inner.blocking(move |inner| {
+        let repository = inner.store.repository(&asked)?;
+        repository
+            .map(|repository| repository.snapshot())
+            .transpose()
+    });
+    let snapshot = super::stored(snapshot.await)?;
+    let infos = snapshot
+        .iter()
+        .flat_map(|snapshot| snapshot.referrers(subject));
+    let all = infos.map(|info| Descriptor {
+        media_type: info.media_type.clone(),
+        digest: info.digest.to_string(),
+        size: info.size,
+        artifact_type: info.document.artifact_type.clone(),
+        annotations: info.document.annotations.clone(),
+        platform: None,
+    });
+    Ok((all.collect(), freshness))
 }
 
 /// `Link` to the next page (RFC 8288).

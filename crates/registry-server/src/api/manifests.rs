@@ -8,6 +8,7 @@ use http::header::{self, HeaderName, HeaderValue};
 use http::{Method, StatusCode};
 use launchway_model::{Algorithm, Tag};
 
+use super::mirror::{self, Freshness};
 use super::{
     Answer, Call, DOCKER_CONTENT_DIGEST, Incoming, Inner, is_known, plain, set, text, value,
     with_bytes,
@@ -28,6 +29,10 @@ pub(super) async fn get(
     call: &Call<'_>,
 ) -> Answer {
     let wanted = ManifestReference::parse(reference, Code::ManifestUnknown)?;
+    let freshness = match &inner.mirror {
+        Some(mirror) => mirror::refresh(inner, mirror, &name, &wanted).await?,
+        None => Freshness::Fresh,
+    };
     let repository = inner.repository(name.clone(), Code::NameUnknown).await?;
     let with_body = call.method == Method::GET;
     let found = super::blocking(move || {
@@ -66,6 +71,7 @@ pub(super) async fn get(
     let digest = info.digest.to_string();
     set(&mut response, header::ETAG, value(format!("\"{digest}\"")));
     set(&mut response, DOCKER_CONTENT_DIGEST, value(digest));
+    response.headers_mut().extend(freshness.header());
     Ok(response)
 }
 

@@ -3,6 +3,7 @@
 mod blobs;
 mod listings;
 mod manifests;
+mod mirror;
 mod receive;
 mod token;
 mod uploads;
@@ -44,6 +45,7 @@ pub(crate) struct Inner {
     pub(crate) page: page::Memory,
     uploads: uploads::Uploads,
     pub(crate) door: Door,
+    mirror: Option<mirror::Mirror>,
     options: Options,
 }
 
@@ -62,6 +64,12 @@ impl Inner {
             store,
             page: page::Memory::default(),
             door: Door::new(options.access.take()),
+            mirror: options
+                .mirror
+                .take()
+                // What is fetched has to be put somewhere.
+                .filter(|_| !options.read_only)
+                .map(mirror::Mirror::new),
             uploads: uploads::Uploads::new(options.upload_expiry),
             options,
         }
@@ -198,6 +206,12 @@ async fn dispatch(inner: &Arc<Inner>, path: &str, call: &Call<'_>, body: Incomin
     let caller = caller?;
     inner.door.require(&caller, &need, &call.front)?;
     let reads = matches!(*call.method, Method::GET | Method::HEAD);
+    if let Some(mirror) = &inner.mirror {
+        mirror.check_namespace(call.query.get("ns"))?;
+        if !reads {
+            return Err(mirror.refusal());
+        }
+    }
     if !reads && inner.options.read_only {
         return Err(ApiError::new(
             Code::Unsupported,
@@ -229,7 +243,7 @@ async fn dispatch(inner: &Arc<Inner>, path: &str, call: &Call<'_>, body: Incomin
             _ => Err(ApiError::method("GET, HEAD, PUT, DELETE")),
         },
         Route::Blob(name, digest) => match *call.method {
-            Method::GET | Method::HEAD => blobs::get(inner, name, &digest, call).await,
+            Method::GET | Method::HEAD => blobs::get(inner, name, &digest, call, &caller).await,
             Method::DELETE => blobs::delete(inner, name, &digest).await,
             _ => Err(ApiError::method("GET, HEAD, DELETE")),
         },

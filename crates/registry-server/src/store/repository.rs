@@ -46,7 +46,6 @@ pub(crate) enum ContentRule {
     /// All that it points at.
     Present,
     /// Nothing: a mirror fetches it when somebody asks.
-    #[expect(dead_code, reason = "mirrors come next")]
     Later,
 }
 

@@ -138,6 +138,18 @@ impl Snapshot {
             .filter_map(|digest| self.manifests.get(digest).map(AsRef::as_ref))
     }
 
+    /// How large a manifest says that this content is, in bytes.
+    pub(crate) fn size_of(&self, digest: &Digest) -> Option<u64> {
+        let contents = self
+            .manifests
+            .values()
+            .flat_map(|info| &info.document.content);
+        contents
+            .into_iter()
+            .find(|content| content.digest == *digest)
+            .map(|content| content.size)
+    }
+
     /// A manifest that needs this blob as its configuration or a layer.
     pub(super) fn user_of_blob(&self, blob: &Digest) -> Option<&Digest> {
         let uses = |info: &&Arc<ManifestInfo>| {

@@ -72,6 +72,11 @@ impl UploadFile {
         })
     }
 
+    /// Another handle for reading what arrives.
+    pub(crate) fn reader(&self) -> Result<File, StoreError> {
+        self.file.try_clone().act("open an upload")
+    }
+
     pub(crate) fn is_open(&self) -> bool {
         self.temp.is_some()
     }

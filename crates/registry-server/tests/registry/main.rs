@@ -10,6 +10,7 @@ mod crash;
 mod layout;
 mod listings;
 mod manifests;
+mod mirror;
 mod pages;
 mod serving;
 mod support;

@@ -2,6 +2,7 @@
 
 mod list;
 mod serve;
+mod upstream;
 
 use clap::{Args, Subcommand};
 

@@ -8,9 +8,11 @@ use std::time::Duration;
 use clap::Args;
 use launchway_engine::Cancellation;
 use launchway_registry_server::{
-    Access, Event, EventSink, Options, Registry, ServeOptions, Tls, Tokens, Users, serve_with,
+    Access, Event, EventSink, Options, Registry, ServeOptions, Tls, Tokens, Upstream, Users,
+    serve_with,
 };
 
+use super::upstream::ClientUpstream;
 use crate::commands::{Result, print};
 use crate::failure::Failure;
 use crate::settings::Settings;
@@ -36,6 +38,17 @@ pub(crate) struct Arguments {
     /// Take nothing in; the folder may then be on a read-only file system
     #[arg(long)]
     read_only: bool,
+    /// Be a mirror of this registry: fetch what is asked for, keep it, and take nothing else in
+    ///
+    /// The name of a repository is put behind HOST[/PREFIX]. What a tag stands for is looked up each
+    /// time; when the registry does not answer, what is in the folder is served, with a `Warning`.
+    /// Your own credentials for the registry are used, for whoever may pull here.
+    #[arg(
+        long,
+        value_name = "https://HOST[/PREFIX]",
+        conflicts_with = "read_only"
+    )]
+    mirror_of: Option<String>,
     /// Write every request to stderr
     #[arg(long)]
     log: bool,
@@ -101,14 +114,22 @@ Examples:
       --htpasswd users --tls-cert fullchain.pem --tls-key privkey.pem
       for others: a password, over HTTPS
 
+  launchway registry serve --root hub --mirror-of https://docker.io
+      a cache of Docker Hub; name it under registry-mirrors in Docker's daemon.json
+
 stdout has the address, in one line, as soon as it listens.";
 
-pub(crate) fn run(arguments: &Arguments, _: &Settings) -> Result {
+pub(crate) fn run(arguments: &Arguments, settings: &Settings) -> Result {
     let access = access(&arguments.access)?;
-    let protected = access.is_some() || arguments.read_only;
+    let mirror = match &arguments.mirror_of {
+        Some(text) => Some(Arc::new(ClientUpstream::open(text, settings)?) as Arc<dyn Upstream>),
+        None => None,
+    };
+    let protected = access.is_some() || arguments.read_only || mirror.is_some();
     let options = Options {
         read_only: arguments.read_only,
         access,
+        mirror,
         events: Some(log(arguments.log)),
         ..Options::default()
     };
