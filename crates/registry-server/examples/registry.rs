@@ -1,4 +1,4 @@
-//! A registry on a loopback port, for trying clients by hand and for the tests that kill it:
+//! A registry on a loopback port, for trying clients by hand:
 //! `registry ROOT [PORT] [--read-only] [--process] [--log]`. Prints its address and serves until it is
 //! interrupted.
 

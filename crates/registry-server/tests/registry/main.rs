@@ -1,4 +1,4 @@
-//! The registry from outside: requests as values, requests over sockets, real clients, kills.
+//! The registry from outside: requests as values, requests over sockets, real clients.
 
 #![expect(clippy::unwrap_used, reason = "helpers of tests fail the test")]
 
@@ -6,7 +6,6 @@ mod access;
 mod blobs;
 mod browser;
 mod clients;
-mod crash;
 mod layout;
 mod listings;
 mod manifests;

@@ -1,0 +1,6 @@
+//! The embedded registry as the program runs it: killed at any moment, and beside the clients of
+//! others.
+
+mod crash;
+mod serving;
+mod wire;
