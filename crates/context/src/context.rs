@@ -13,8 +13,8 @@ use rustix::fs::{FileType, Stat};
 
 use crate::missing::Edge;
 use crate::root::Root;
-use crate::select::{cleaned, select_in};
-use crate::{ContextError, JunkRules, Selected};
+use crate::select::{cleaned, select_in, select_with_parents_in};
+use crate::{ContextError, Filter, JunkRules, Selected};
 
 /// A build context. What the ignore and junk rules leave out does not exist in it, nor do sockets;
 /// an excluded directory exists as long as something below it is taken in again.
@@ -80,12 +80,28 @@ impl Context {
         pattern: &str,
         excludes: &[String],
     ) -> Result<Vec<Selected>, ContextError> {
-        select_in(self, pattern, excludes, Edge::Context).map_err(|error| match error {
+        select_in(self, pattern, &Filter::excluding(excludes), Edge::Context)
+            .map_err(|error| self.told_apart(error))
+    }
+
+    /// What a source of `COPY --parents` names; see
+    /// [`select_with_parents`](crate::select_with_parents).
+    pub fn select_with_parents(
+        &self,
+        source: &str,
+        excludes: &[String],
+    ) -> Result<Vec<Selected>, ContextError> {
+        select_with_parents_in(self, source, excludes, Edge::Context)
+            .map_err(|error| self.told_apart(error))
+    }
+
+    fn told_apart(&self, error: ContextError) -> ContextError {
+        match error {
             ContextError::Missing { pattern, .. } if self.is_on_disk(&pattern) => {
                 ContextError::Excluded { pattern }
             }
             other => other,
-        })
+        }
     }
 
     fn is_on_disk(&self, pattern: &str) -> bool {

@@ -3,12 +3,13 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use launchway_dockerfile::{IgnoreRules, go_match};
+use launchway_dockerfile::go_match;
 use launchway_oci::{EntryKind, Tree, TreeEntry, resolve};
 use rustix::io::Errno;
 
 use crate::ContextError;
 use crate::context::slashed;
+use crate::filter::{Filter, Pivoted, Verdict};
 use crate::missing::{Edge, why_missing};
 
 /// One thing that a source names.
@@ -20,7 +21,8 @@ pub struct Selected {
     /// Where it is, after following symlinks: never a symlink itself.
     pub path: PathBuf,
     pub entry: TreeEntry,
-    excludes: Arc<IgnoreRules>,
+    /// What of it is taken.
+    pub filter: Arc<Filter>,
 }
 
 /// An entry of a selection.
@@ -47,16 +49,45 @@ pub fn select(
     pattern: &str,
     excludes: &[String],
 ) -> Result<Vec<Selected>, ContextError> {
-    select_in(tree, pattern, excludes, Edge::Root)
+    select_in(tree, pattern, &Filter::excluding(excludes), Edge::Root)
+}
+
+/// What a source of `COPY --parents` names: the part before `/./`, or the root, and of that what
+/// matches the part behind it. That part is a pattern as in `.dockerignore`, with `**`, and no
+/// symlink is followed for it. Without a wildcard anywhere, what it names must exist.
+pub fn select_with_parents(
+    tree: &dyn Tree,
+    source: &str,
+    excludes: &[String],
+) -> Result<Vec<Selected>, ContextError> {
+    select_with_parents_in(tree, source, excludes, Edge::Root)
+}
+
+pub(crate) fn select_with_parents_in(
+    tree: &dyn Tree,
+    source: &str,
+    excludes: &[String],
+    edge: Edge,
+) -> Result<Vec<Selected>, ContextError> {
+    let pivoted = Pivoted::read(source, excludes);
+    let selected = select_in(tree, &pivoted.base, &pivoted.filter, edge)?;
+    if let (Some(required), Some(base)) = (&pivoted.required, selected.first()) {
+        let path = joined(&base.path, Path::new(required));
+        let found = tree.entry(&path).map_err(ContextError::reading(&path))?;
+        if found.is_none() {
+            return Err(why_missing(tree, &path, source, edge)?);
+        }
+    }
+    Ok(selected)
 }
 
 pub(crate) fn select_in(
     tree: &dyn Tree,
     pattern: &str,
-    excludes: &[String],
+    filter: &Filter,
     edge: Edge,
 ) -> Result<Vec<Selected>, ContextError> {
-    let excludes = Arc::new(IgnoreRules::from_patterns(excludes));
+    let filter = Arc::new(filter.clone());
     let names = cleaned(pattern);
     let plain = names.iter().take_while(|name| !has_wildcard(name)).count();
     let (prefix, wild) = names.split_at(plain);
@@ -79,15 +110,14 @@ pub(crate) fn select_in(
                 matched,
                 path,
                 entry,
-                excludes: Arc::clone(&excludes),
+                filter: Arc::clone(&filter),
             })
         })
         .collect()
 }
 
-/// A selected entry and everything below it that is not excluded: parents before children,
-/// siblings sorted bytewise. An excluded directory is there when something below it is taken in
-/// again by a `!` pattern.
+/// A selected entry and everything below it that is taken: parents before children, siblings sorted
+/// bytewise. A directory that is not taken itself is there when something below it is.
 pub fn walk(tree: &dyn Tree, selected: &Selected) -> Result<Vec<Walked>, ContextError> {
     let mut found = vec![Walked {
         relative: PathBuf::new(),
@@ -116,10 +146,9 @@ fn walk_below(
         let Some(entry) = tree.entry(&path).map_err(ContextError::reading(&path))? else {
             continue;
         };
-        let shown = slashed(&relative);
-        let is_excluded = selected.excludes.is_excluded(&shown);
         let is_dir = entry.kind == EntryKind::Dir;
-        if is_excluded && !(is_dir && selected.excludes.may_reinclude_below(&shown)) {
+        let verdict = selected.filter.verdict(&slashed(&relative), is_dir);
+        if verdict == Verdict::LeftOut {
             continue;
         }
         let before = found.len();
@@ -130,7 +159,7 @@ fn walk_below(
         });
         if is_dir {
             walk_below(tree, selected, &path, &relative, found)?;
-            if is_excluded && found.len() == before + 1 {
+            if verdict == Verdict::OnTheWay && found.len() == before + 1 {
                 found.truncate(before);
             }
         }
@@ -156,7 +185,7 @@ pub(crate) fn cleaned(pattern: &str) -> Vec<String> {
 
 /// Whether a name is a pattern. A name whose only special character is an escape is a plain name,
 /// with its backslashes.
-fn has_wildcard(name: &str) -> bool {
+pub(crate) fn has_wildcard(name: &str) -> bool {
     let mut characters = name.chars();
     while let Some(character) = characters.next() {
         match character {
@@ -248,6 +277,8 @@ pub(crate) fn joined(path: &Path, below: &Path) -> PathBuf {
 mod tests {
     use std::fs;
     use std::os::unix::fs::symlink;
+
+    use launchway_dockerfile::IgnoreRules;
 
     use super::*;
     use crate::{Context, JunkRules};
@@ -398,9 +429,12 @@ mod tests {
 
     fn walked(context: &Context, pattern: &str, excludes: &[&str]) -> Vec<String> {
         let excludes: Vec<String> = excludes.iter().map(|text| (*text).to_owned()).collect();
-        let selected = context.select(pattern, &excludes).unwrap();
+        taken(context, &context.select(pattern, &excludes).unwrap())
+    }
+
+    fn taken(context: &Context, selected: &[Selected]) -> Vec<String> {
         let mut paths = Vec::new();
-        for one in &selected {
+        for one in selected {
             for walked in walk(context, one).unwrap() {
                 assert_eq!(
                     context.entry(&walked.path).unwrap(),
@@ -447,6 +481,48 @@ mod tests {
                 want,
                 "{pattern} {excludes:?}"
             );
+        }
+    }
+
+    #[test]
+    fn parents_are_kept_from_the_pivot_on() {
+        let outer = sample();
+        let context = context(&outer, "dir-x\n");
+        for (source, excludes, want) in [
+            ("dir/c.txt", &[][..], &[":", ":dir", ":dir/c.txt"][..]),
+            ("dir/./sub", &[], &["dir:", "dir:sub", "dir:sub/d.txt"]),
+            (
+                "./dir/sub/d.txt",
+                &[],
+                &[":", ":dir", ":dir/sub", ":dir/sub/d.txt"],
+            ),
+            ("di[r]/./*.txt", &[], &["dir:", "dir:c.txt"]),
+            ("absolute/./d.txt", &[], &["absolute:", "absolute:d.txt"]),
+            (
+                "**/*.txt",
+                &["a.txt", "dir/sub"],
+                &[":", ":dir", ":dir/c.txt"],
+            ),
+            ("nothing*", &[], &[":"]),
+            // A link is copied, not looked through.
+            ("dirlin*/c.txt", &[], &[":"]),
+            ("dirlink", &[], &[":", ":dirlink"]),
+        ] {
+            let excludes: Vec<String> = excludes.iter().map(|text| (*text).to_owned()).collect();
+            let selected = context.select_with_parents(source, &excludes).unwrap();
+            assert_eq!(taken(&context, &selected), want, "{source} {excludes:?}");
+        }
+        for (source, want) in [
+            ("dir/sub/x", "there is no \"dir/sub/x\""),
+            ("dir/./sub/x", "there is no \"dir/./sub/x\""),
+            ("dri/./sub", "there is no \"dri\"; did you mean \"dir\"?"),
+            (
+                "dir-x/f",
+                "\"dir-x/f\" is left out of the build context by its ignore rules",
+            ),
+        ] {
+            let error = context.select_with_parents(source, &[]).unwrap_err();
+            assert_eq!(error.to_string(), want, "{source}");
         }
     }
 }

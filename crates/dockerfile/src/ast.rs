@@ -138,6 +138,8 @@ pub struct Copy {
     pub chmod: Option<Spanned<String>>,
     pub link: bool,
     pub exclude: Vec<Spanned<String>>,
+    /// Sources keep the folders they are in, from the root or from `/./` on.
+    pub parents: bool,
 }
 
 /// `ADD` of local files; local archives are unpacked.

@@ -12,10 +12,11 @@ use std::io;
 use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Component, Path, PathBuf};
+use std::sync::Arc;
 
 use crate::over::Over;
 use crate::permissions::Permissions;
-use launchway_dockerfile::IgnoreRules;
+use launchway_context::{Filter, Verdict};
 use launchway_oci::{EntryKind, Stack, Tree, TreeEntry, resolve};
 use rustix::fs::{AtFlags, CWD, Mode, Timespec, Timestamps, XattrFlags};
 
@@ -34,8 +35,8 @@ pub(crate) struct CopyOptions {
     pub(crate) owner: Ownership,
     /// For everything copied, directories included.
     pub(crate) mode: Option<Permissions>,
-    /// Paths below a copied directory that are left out.
-    pub(crate) excludes: Option<IgnoreRules>,
+    /// What of a copied directory is taken.
+    pub(crate) filter: Arc<Filter>,
 }
 
 impl CopyOptions {
@@ -77,6 +78,13 @@ fn failed<'a>(act: &'static str, path: &'a Path) -> impl FnOnce(io::Error) -> Co
     }
 }
 
+/// A directory that comes to be when something below it is copied.
+struct Waiting {
+    target: PathBuf,
+    /// Once it was needed: whether it is new.
+    made: Option<bool>,
+}
+
 /// A layer being filled.
 pub(crate) struct LayerBuilder {
     upper: PathBuf,
@@ -84,8 +92,8 @@ pub(crate) struct LayerBuilder {
     view: Over,
     /// (device, inode) of a source file with several names → where its first name was copied.
     links: HashMap<(u64, u64), PathBuf>,
-    /// Targets of the excluded directories that are being walked, and whether they were made.
-    waiting: Vec<(PathBuf, bool)>,
+    /// The directories being walked that come along only when something in them is taken.
+    waiting: Vec<Waiting>,
 }
 
 impl LayerBuilder {
@@ -263,28 +271,36 @@ impl LayerBuilder {
         nested: bool,
         options: &CopyOptions,
     ) -> Result<()> {
-        let excluded = options
-            .excludes
-            .as_ref()
-            .filter(|_| !relative.as_os_str().is_empty())
-            .is_some_and(|rules| rules.is_excluded(&relative.to_string_lossy()));
+        let is_directory = entry.kind == EntryKind::Dir;
+        let verdict = options
+            .filter
+            .verdict(&relative.to_string_lossy(), is_directory);
+        if verdict == Verdict::LeftOut {
+            return Ok(());
+        }
         let (uid, gid) = match options.owner {
             Ownership::Keep => (entry.uid, entry.gid),
             Ownership::Set(uid, gid) => (uid, gid),
         };
-        if entry.kind == EntryKind::Dir {
-            let made = if excluded {
-                let below_matters = options
-                    .excludes
-                    .as_ref()
-                    .is_some_and(|rules| rules.may_reinclude_below(&relative.to_string_lossy()));
-                if !below_matters {
-                    return Ok(());
-                }
-                // It comes to be when something below it is taken in again.
-                self.waiting.push((target.to_owned(), false));
+        if is_directory {
+            let made = if verdict == Verdict::OnTheWay {
+                self.waiting.push(Waiting {
+                    target: target.to_owned(),
+                    made: None,
+                });
                 self.copy_children(tree, source, relative, target, options)?;
-                self.waiting.pop().is_some_and(|(_, made)| made)
+                match self.waiting.pop().and_then(|waiting| waiting.made) {
+                    Some(true) => true,
+                    // One that was there takes the mode of the source and nothing else.
+                    Some(false) => {
+                        let real = self.upper.join(target);
+                        let mode = fs::Permissions::from_mode(entry.mode & 0o7777);
+                        fs::set_permissions(&real, mode)
+                            .map_err(failed("set the mode of", target))?;
+                        false
+                    }
+                    None => false,
+                }
             } else {
                 self.make_waiting()?;
                 let fresh = self.enter_directory(target)?;
@@ -295,9 +311,6 @@ impl LayerBuilder {
             if made {
                 self.finish(tree, source, target, entry, (uid, gid), options)?;
             }
-            return Ok(());
-        }
-        if excluded {
             return Ok(());
         }
         self.make_waiting()?;
@@ -358,12 +371,12 @@ impl LayerBuilder {
         Ok(())
     }
 
-    /// Makes the excluded directories on the way to something that is taken in again.
+    /// Makes the directories on the way to something that is taken.
     fn make_waiting(&mut self) -> Result<()> {
         for at in 0..self.waiting.len() {
-            if !self.waiting[at].1 {
-                self.enter_directory(&self.waiting[at].0)?;
-                self.waiting[at].1 = true;
+            if self.waiting[at].made.is_none() {
+                let fresh = self.enter_directory(&self.waiting[at].target)?;
+                self.waiting[at].made = Some(fresh);
             }
         }
         Ok(())

@@ -5,6 +5,7 @@ use std::fs;
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::path::Path;
 
+use launchway_context::Filter;
 use launchway_oci::{CommitOptions, Flavour, Stack, Store};
 
 use super::{CopyError, CopyOptions, LayerBuilder, Ownership};
@@ -115,7 +116,7 @@ fn options() -> CopyOptions {
     CopyOptions {
         owner: Ownership::Set(7, 8),
         mode: None,
-        excludes: None,
+        filter: Filter::default().into(),
     }
 }
 
@@ -312,7 +313,7 @@ fn what_is_left_out() {
         };
         let patterns: Vec<String> = patterns.iter().map(ToString::to_string).collect();
         let options = CopyOptions {
-            excludes: Some(launchway_dockerfile::IgnoreRules::from_patterns(&patterns)),
+            filter: Filter::excluding(&patterns).into(),
             ..options()
         };
         assert_eq!(
@@ -335,4 +336,30 @@ fn times_are_those_of_the_source_and_of_what_is_below() {
             .mtime()
     };
     assert_eq!(time("there/file"), TIME);
+}
+
+#[test]
+fn folders_on_the_way_keep_what_they_are_in_the_image() {
+    let source = ["d 711 dir", "d 750 dir/sub", "f 640 dir/sub/f", "f 600 x"];
+    let below = ["d 700 to", "d 777 to/dir"];
+    let Some(place) = place(&source, &below) else {
+        return;
+    };
+    let root = place.folder.path().join("source");
+    let tree = Over::new(&root, Stack::default());
+    let selected = launchway_context::select_with_parents(&tree, "dir/*/f", &[]).unwrap();
+    let options = CopyOptions {
+        filter: selected[0].filter.clone(),
+        ..options()
+    };
+    // The mode of one that was there becomes the source's, its owner stays.
+    assert_eq!(
+        place.copy("", "/to/", &options).unwrap(),
+        [
+            "d 700 0 to",
+            "d 711 0 to/dir",
+            "d 750 7 to/dir/sub",
+            "f 640 7 to/dir/sub/f 1",
+        ]
+    );
 }

@@ -2,11 +2,9 @@
 
 use std::path::{Path, PathBuf};
 
-use launchway_context::{Selected, digest, select};
+use launchway_context::{Filter, Selected, digest, select, select_with_parents};
 use launchway_diagnostics::{Span, Spanned};
-use launchway_dockerfile::{
-    Add, Copy, CopySource, Heredoc, IgnoreRules, expand_keep_quotes, is_remote_source,
-};
+use launchway_dockerfile::{Add, Copy, CopySource, Heredoc, expand_keep_quotes, is_remote_source};
 use launchway_model::ContentHasher;
 use launchway_oci::{CommitOptions, Stack, Tree};
 
@@ -29,6 +27,7 @@ pub(crate) struct CopyStep<'a> {
     chmod: Option<&'a Spanned<String>>,
     exclude: &'a [Spanned<String>],
     link: bool,
+    parents: bool,
     unpack: bool,
 }
 
@@ -43,6 +42,7 @@ impl<'a> CopyStep<'a> {
             chmod: copy.chmod.as_ref(),
             exclude: &copy.exclude,
             link: copy.link,
+            parents: copy.parents,
             unpack: false,
         }
     }
@@ -57,6 +57,7 @@ impl<'a> CopyStep<'a> {
             chmod: add.chmod.as_ref(),
             exclude: &add.exclude,
             link: add.link,
+            parents: false,
             unpack: true,
         }
     }
@@ -108,9 +109,12 @@ impl Build<'_> {
                 CopySource::Path(path) => {
                     let word = state.scope.expand(path)?;
                     refuse_remote(&word, path.span, step)?;
-                    let selected = match step.from {
-                        Some(_) => select(tree, &word, &excludes),
-                        None => self.request.context.select(&word, &excludes),
+                    let context = self.request.context;
+                    let selected = match (step.from, step.parents) {
+                        (Some(_), true) => select_with_parents(tree, &word, &excludes),
+                        (Some(_), false) => select(tree, &word, &excludes),
+                        (None, true) => context.select_with_parents(&word, &excludes),
+                        (None, false) => context.select(&word, &excludes),
                     }
                     .map_err(|error| {
                         missing(&error, path.span, step.from.map(|from| from.value.as_str()))
@@ -147,7 +151,7 @@ impl Build<'_> {
         let options = CopyOptions {
             owner,
             mode,
-            excludes: (!excludes.is_empty()).then(|| IgnoreRules::from_patterns(&excludes)),
+            filter: Filter::excluding(&excludes).into(),
         };
 
         // The files are placed as if nothing were below. BuildKit forgets this with --chmod.
@@ -160,6 +164,9 @@ impl Build<'_> {
         key.text("owner", &format!("{owner:?}"))
             .text("mode", &format!("{:?}", options.mode));
         key.list("exclude", &excludes);
+        if step.parents {
+            key.text("parents", "yes");
+        }
         for one in &taken {
             hash_taken(&mut key, one, tree)?;
         }
@@ -226,8 +233,12 @@ impl Build<'_> {
                             .map_err(|error| cannot_place(error, *at))?;
                         continue;
                     }
+                    let options = CopyOptions {
+                        filter: one.filter.clone(),
+                        ..options.clone()
+                    };
                     builder
-                        .copy(tree, &one.path, &one.matched, destination, options)
+                        .copy(tree, &one.path, &one.matched, destination, &options)
                         .map_err(|error| cannot_place(error, *at))?;
                 }
                 Ok(())
@@ -406,6 +417,9 @@ fn refuse_remote(word: &str, span: Span, step: &CopyStep<'_>) -> Result<(), Engi
 
 fn told(step: &CopyStep<'_>, taken: &[Taken], destination: &str) -> String {
     let mut text = step.word.to_owned();
+    if step.parents {
+        text.push_str(" --parents");
+    }
     for (flag, value) in [
         ("--from", step.from),
         ("--chown", step.chown),

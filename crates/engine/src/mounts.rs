@@ -6,6 +6,7 @@ use std::io;
 use std::os::unix::fs::{PermissionsExt as _, chown};
 use std::path::{Path, PathBuf};
 
+use launchway_context::Filter;
 use launchway_context::digest;
 use launchway_diagnostics::{Diagnostic, Span};
 use launchway_dockerfile::{CacheSharing, Run, RunMount, StageBase, expand};
@@ -408,7 +409,7 @@ fn keep_all() -> CopyOptions {
     CopyOptions {
         owner: Ownership::Keep,
         mode: None,
-        excludes: None,
+        filter: Filter::default().into(),
     }
 }
 

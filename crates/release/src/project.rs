@@ -204,6 +204,7 @@ impl Project {
                     .map(|input| ContextSource {
                         pattern: Some(input.value.clone()),
                         excludes: Vec::new(),
+                        parents: false,
                         span: input.span,
                     })
                     .collect(),
@@ -336,7 +337,7 @@ fn load_image(
 #[derive(Default)]
 pub struct ContextDigests(std::sync::Mutex<BTreeMap<DigestKey, InputHash>>);
 
-type DigestKey = (ImageName, Vec<(Option<String>, Vec<String>)>);
+type DigestKey = (ImageName, Vec<(Option<String>, Vec<String>, bool)>);
 
 impl ContextDigests {
     fn of(
@@ -345,9 +346,9 @@ impl ContextDigests {
         source: &ImageSource,
         wanted: &[ContextSource],
     ) -> Result<InputHash, Box<Diagnostic>> {
-        let list: Vec<(Option<String>, Vec<String>)> = wanted
+        let list: Vec<_> = wanted
             .iter()
-            .map(|one| (one.pattern.clone(), one.excludes.clone()))
+            .map(|one| (one.pattern.clone(), one.excludes.clone(), one.parents))
             .collect();
         let key = (image.clone(), list);
         let known = |digests: &Self| {
@@ -365,9 +366,12 @@ impl ContextDigests {
         hasher.number("sources", wanted.len() as u64);
         for one in wanted {
             let pattern = one.pattern.as_deref().unwrap_or("/");
-            let found = source
-                .context
-                .select(pattern, &one.excludes)
+            let selected = if one.parents {
+                source.context.select_with_parents(pattern, &one.excludes)
+            } else {
+                source.context.select(pattern, &one.excludes)
+            };
+            let found = selected
                 .and_then(|selected| digest(&source.context, &selected))
                 .map_err(|error| missing(&error, one.span))?;
             hasher

@@ -1,7 +1,7 @@
 //! The Dockerfiles in `corpus/`: small cases that any builder has to build alike.
 //!
 //! A case is a folder `corpus/TOPIC/NAME` with a Dockerfile and its context. Beside them may stand
-//! `case.toml` (`args`, `target`, `platform`, `file`, `secrets`, `fails`), and `prepare.sh` for what git does
+//! `case.toml` (`args`, `target`, `platform`, `file`, `secrets`, `fails`, `newer`), and `prepare.sh` for what git does
 //! not keep. The Dockerfiles start from `${BASE}`, a busybox that is made here, or from `${DEBIAN}`;
 //! both default to images that everybody has, so a case can also be built by hand.
 
@@ -35,6 +35,8 @@ pub struct Case {
     pub platform: Option<String>,
     /// It is wrong, and no builder may accept it.
     pub fails: bool,
+    /// It uses what only newer BuildKits know; where that is not so, its own steps have to check it.
+    pub newer: bool,
     folder: PathBuf,
     args: BTreeMap<String, String>,
     target: Option<String>,
@@ -148,6 +150,7 @@ impl Case {
             target: None,
             platform: None,
             fails: false,
+            newer: false,
             file: None,
             secrets: BTreeMap::new(),
         };
@@ -172,6 +175,7 @@ impl Case {
                 "platform" => case.platform = text()?,
                 "file" => case.file = text()?,
                 "fails" => case.fails = matches!(value.get_ref(), DeValue::Boolean(true)),
+                "newer" => case.newer = matches!(value.get_ref(), DeValue::Boolean(true)),
                 "args" => case.args = texts(value.get_ref()).map_err(wrong)?,
                 "secrets" => case.secrets = texts(value.get_ref()).map_err(wrong)?,
                 other => return Err(wrong(format!("unknown key {other}"))),

@@ -94,6 +94,8 @@ pub struct ContextSource {
     pub pattern: Option<String>,
     /// `--exclude`, relative to the source.
     pub excludes: Vec<String>,
+    /// `COPY --parents`: the source may have a `/./` and is matched from there.
+    pub parents: bool,
     pub span: Span,
 }
 

@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use launchway_diagnostics::{Diagnostic, Span, Spanned};
+use launchway_diagnostics::{Diagnostic, Spanned};
 
 use super::ContextSource;
 use super::globals::{Globals, bad_expansion};
@@ -24,6 +24,12 @@ pub(super) struct Walk<'a> {
     pub(super) problems: &'a mut Vec<Diagnostic>,
 }
 
+/// How sources are taken from the build context.
+struct OfContext<'a> {
+    exclude: &'a [Spanned<String>],
+    parents: bool,
+}
+
 impl Walk<'_> {
     pub(super) fn instruction(&mut self, instruction: &Instruction) {
         match &instruction.kind {
@@ -34,9 +40,11 @@ impl Walk<'_> {
             }
             InstructionKind::Env(pairs) => self.set_all(pairs),
             InstructionKind::Copy(copy) => {
-                let from_context = copy.from.is_none();
-                let exclude = from_context.then_some(copy.exclude.as_slice());
-                self.sources("COPY", &copy.sources, exclude);
+                let from_context = copy.from.is_none().then_some(OfContext {
+                    exclude: &copy.exclude,
+                    parents: copy.parents,
+                });
+                self.sources("COPY", &copy.sources, from_context);
                 self.words(&[
                     Some(&copy.destination),
                     copy.chown.as_ref(),
@@ -44,7 +52,11 @@ impl Walk<'_> {
                 ]);
             }
             InstructionKind::Add(add) => {
-                self.sources("ADD", &add.sources, Some(&add.exclude));
+                let from_context = OfContext {
+                    exclude: &add.exclude,
+                    parents: false,
+                };
+                self.sources("ADD", &add.sources, Some(from_context));
                 self.words(&[
                     Some(&add.destination),
                     add.chown.as_ref(),
@@ -116,12 +128,12 @@ impl Walk<'_> {
         }
     }
 
-    /// Sources of `COPY` and `ADD`; without excludes they are not from the context.
+    /// Sources of `COPY` and `ADD`; `None` when they are not from the context.
     fn sources(
         &mut self,
         instruction: &str,
         sources: &[CopySource],
-        exclude: Option<&[Spanned<String>]>,
+        of_context: Option<OfContext<'_>>,
     ) {
         for source in sources {
             match source {
@@ -143,11 +155,16 @@ impl Walk<'_> {
                         && is_remote_source(pattern)
                     {
                         self.problems.push(remote_source(instruction, path));
-                    } else if let Some(exclude) = exclude
+                    } else if let Some(of_context) = &of_context
                         && self.problems.len() == before
                     {
-                        let exclude = exclude.iter().map(|pattern| pattern.value.clone());
-                        self.read_from_context(pattern, exclude.collect(), path.span);
+                        let excludes = of_context.exclude.iter();
+                        self.read_from_context(ContextSource {
+                            parents: of_context.parents && pattern.is_some(),
+                            pattern,
+                            excludes: excludes.map(|pattern| pattern.value.clone()).collect(),
+                            span: path.span,
+                        });
                     }
                 }
             }
@@ -172,16 +189,16 @@ impl Walk<'_> {
                     Err(_) => None,
                 },
             };
-            self.read_from_context(pattern, Vec::new(), mount.span);
+            self.read_from_context(ContextSource {
+                pattern,
+                excludes: Vec::new(),
+                parents: false,
+                span: mount.span,
+            });
         }
     }
 
-    fn read_from_context(&mut self, pattern: Option<String>, excludes: Vec<String>, span: Span) {
-        let source = ContextSource {
-            pattern,
-            excludes,
-            span,
-        };
+    fn read_from_context(&mut self, source: ContextSource) {
         if !self.context_sources.contains(&source) {
             self.context_sources.push(source);
         }

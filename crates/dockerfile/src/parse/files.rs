@@ -14,7 +14,7 @@ const COPY_FLAGS: [(&str, Takes); 6] = [
     ("chmod", Takes::Value),
     ("link", Takes::Bool),
     ("exclude", Takes::Values),
-    ("parents", NOT_YET),
+    ("parents", Takes::Bool),
 ];
 
 const ADD_FLAGS: [(&str, Takes); 7] = [
@@ -44,6 +44,7 @@ pub(super) fn copy(reader: &mut Reader, split: &Split<'_>) -> Option<Copy> {
         chmod: flags.value("chmod"),
         link: flags.is_true("link"),
         exclude,
+        parents: flags.is_true("parents"),
     })
 }
 

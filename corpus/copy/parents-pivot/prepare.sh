@@ -1,0 +1,2 @@
+chmod 711 src/lib
+ln -s lib src/link
