@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use futures_util::FutureExt as _;
+use futures_util::future::BoxFuture;
 use launchway_model::Digest;
 use launchway_oci::spec::Descriptor;
 use launchway_registry::{BlobBody, PushOutcome, RawManifest};
@@ -294,6 +295,11 @@ impl Place for NewArchive {
             blocking(&self.path, move || state.finish()).await
         }
         .boxed()
+    }
+
+    fn give_up(&self) -> BoxFuture<'_, ()> {
+        // Whoever writes still holds the state.
+        async move { self.state().await.tar = None }.boxed()
     }
 
     fn holds(&self) -> Holds {

@@ -114,7 +114,13 @@ pub async fn copy(
             let work = work?;
             match &work.graph {
                 None => Ok(work.copied()),
-                Some(graph) => send(asked, destination, &work, graph, tell).await,
+                Some(graph) => {
+                    let sent = send(asked, destination, &work, graph, tell).await;
+                    if sent.is_err() {
+                        destination.place.give_up().await;
+                    }
+                    sent
+                }
             }
         });
     Ok(join_all(works).await)

@@ -60,8 +60,15 @@ impl Layout {
         if marker.is_file() {
             return Ok(());
         }
-        let is_other = fs::read_dir(&self.folder).is_ok_and(|mut all| all.next().is_some());
-        if is_other && !self.folder.join("blobs").is_dir() {
+        // Others may be making the same layout now.
+        let is_other = |name: &str| {
+            !name.starts_with('.') && !matches!(name, "oci-layout" | "index.json" | "blobs")
+        };
+        let holds_other = fs::read_dir(&self.folder).is_ok_and(|all| {
+            all.flatten()
+                .any(|entry| is_other(&entry.file_name().to_string_lossy()))
+        });
+        if holds_other {
             return Err(TransferError::Local {
                 path: self.folder.clone(),
                 reason: "it is a folder with other things in it, and no OCI image layout"

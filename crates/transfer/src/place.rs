@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
 use launchway_model::{Digest, Repository};
 use launchway_oci::spec::Descriptor;
@@ -92,6 +93,11 @@ pub trait Place: fmt::Debug + Send + Sync {
 
     /// Nothing more will be put: what was put is to be seen by others.
     fn finish(&self) -> Answer<'_, ()>;
+
+    /// The copy failed: what nobody can use is taken away before this returns.
+    fn give_up(&self) -> BoxFuture<'_, ()> {
+        async {}.boxed()
+    }
 
     fn holds(&self) -> Holds {
         Holds::Anything
