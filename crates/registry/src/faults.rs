@@ -63,13 +63,19 @@ pub(crate) fn fault_class(fault: Fault) -> ErrorClass {
     }
 }
 
-/// Whether the other side answered in TLS.
+/// Whether the other side answered in TLS: with a certificate that is not to our liking, or well
+/// enough for the fault to come later.
 pub(crate) fn speaks_tls(error: &reqwest::Error) -> bool {
-    let (fault, _) = find(error);
-    matches!(
-        fault,
-        Fault::UnknownIssuer | Fault::Expired | Fault::WrongName | Fault::Certificate | Fault::Tls
-    )
+    let is_connected = !error.is_connect() && !error.is_builder() && !error.is_timeout();
+    is_connected
+        || matches!(
+            find(error).0,
+            Fault::UnknownIssuer
+                | Fault::Expired
+                | Fault::WrongName
+                | Fault::Certificate
+                | Fault::Tls
+        )
 }
 
 /// Whether plain HTTP may have met a server that expects TLS.

@@ -17,4 +17,7 @@ mod referrers;
 mod retries;
 mod secrets;
 mod support;
+mod tls;
+mod tls_server;
+mod transport;
 mod uploads;
