@@ -309,7 +309,18 @@ impl Core {
 
     pub(crate) async fn delete(&self, reference: &Reference) -> Result<(), RegistryError> {
         let what = format!("manifests/{}", name_of(reference));
-        self.delete_what(&reference.repository, &what).await
+        let result = self.delete_what(&reference.repository, &what).await;
+        result.map_err(|error| match (error.status, &reference.digest) {
+            // Tags came late to the deletes of the specification.
+            (Some(400 | 405), None) => RegistryError {
+                detail: format!(
+                    "{}; this registry may delete manifests by their digest only",
+                    error.detail
+                ),
+                ..error
+            },
+            _ => error,
+        })
     }
 
     pub(crate) async fn delete_blob(
@@ -346,15 +357,23 @@ impl Core {
     }
 }
 
-/// A registry that knows no deleting says only that it does not know the method.
+/// A registry that knows no deleting says only that it does not know the method. Where it gives a
+/// reason of its own (the thing is in use), that stands alone.
 fn not_allowed(failure: Failure) -> Failure {
     if !matches!(failure.status, Some(405 | 501)) {
         return failure;
     }
     let said = failure.detail.as_str();
+    let says_nothing = said.is_empty()
+        || said
+            .to_ascii_lowercase()
+            .contains("operation is unsupported");
+    if !says_nothing {
+        return failure;
+    }
     let separator = if said.is_empty() { "" } else { "; " };
     Failure {
-        detail: format!("{said}{separator}this registry lets nobody delete such things"),
+        detail: format!("{said}{separator}deleting is switched off at this registry"),
         ..failure
     }
 }

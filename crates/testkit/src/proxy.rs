@@ -31,6 +31,8 @@ pub enum Harm {
     LoseAnswer,
     /// The connection is reset after so many bytes of the request's body.
     ResetUpload(usize),
+    /// Both connections end after so many bytes of the request's body, which the registry got.
+    BreakUpload(usize),
     /// The connection is reset after so many bytes of the answer's body.
     ResetDownload(usize),
     /// The answer's body ends in good order after so many bytes.
@@ -244,6 +246,12 @@ async fn serve(mut stream: TcpStream, state: &Mutex<State>) -> io::Result<()> {
                 while buffer.len() < *bytes && fill(&mut stream, &mut buffer).await? {}
                 return stream.set_zero_linger();
             }
+            Some(Harm::BreakUpload(bytes)) => {
+                while buffer.len() < *bytes && fill(&mut stream, &mut buffer).await? {}
+                let part = &buffer[..buffer.len().min(*bytes)];
+                forward_part(upstream, &seen, part).await?;
+                return stream.set_zero_linger();
+            }
             _ => {}
         }
         seen.body = read_body(&mut stream, &mut buffer, &seen).await?;
@@ -330,6 +338,25 @@ fn note(state: &Mutex<State>, seen: &Seen) -> (usize, Option<Harm>, SocketAddr) 
         harmed: harm.is_some(),
     });
     (state.passed.len() - 1, harm, state.upstream)
+}
+
+/// Hands on the beginning of a body, and then ends the connection in good order, so that all of it
+/// arrives.
+async fn forward_part(upstream: SocketAddr, seen: &Seen, part: &[u8]) -> io::Result<()> {
+    let mut stream = TcpStream::connect(upstream).await?;
+    let mut head = format!("{} {} HTTP/1.1\r\n", seen.method, seen.target);
+    for (name, value) in &seen.headers {
+        if name != "connection" {
+            head.push_str(&format!("{name}: {value}\r\n"));
+        }
+    }
+    head.push_str("connection: close\r\n\r\n");
+    stream.write_all(head.as_bytes()).await?;
+    stream.write_all(part).await?;
+    stream.shutdown().await?;
+    // Until the registry has done with it.
+    while stream.read(&mut [0; 1024]).await? > 0 {}
+    Ok(())
 }
 
 /// The answer's head, and its body as it came.

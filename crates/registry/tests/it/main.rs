@@ -19,5 +19,6 @@ mod secrets;
 mod support;
 mod tls;
 mod tls_server;
+mod transfers;
 mod transport;
 mod uploads;

@@ -499,18 +499,95 @@ async fn a_registry_that_refuses_the_length_of_a_page_is_asked_without() {
 
 #[tokio::test]
 async fn deleting() {
-    let server = Server::start(vec![
-        Step::new("DELETE", "/v2/a/manifests/x", Answer::status(202)),
-        Step::new("DELETE", "/v2/a/manifests/y", Answer::status(404)),
-        Step::new("DELETE", "/v2/a/manifests/z", Answer::status(405)),
-    ])
-    .await;
-    let client = client();
-    assert!(client.delete(&tagged(&server, "a:x")).await.is_ok());
-    let missing = client.delete(&tagged(&server, "a:y")).await.unwrap_err();
-    assert_eq!(missing.class, ErrorClass::Missing);
-    let refused = client.delete(&tagged(&server, "a:z")).await.unwrap_err();
-    assert_eq!(refused.class, ErrorClass::Permanent);
+    use ErrorClass::{Missing, Permanent};
+    let unsupported = Answer::status(405).error("UNSUPPORTED", "The operation is unsupported.");
+    let in_use = Answer::status(405).error("UNSUPPORTED", "it is in use");
+    for (answer, want) in [
+        (Answer::status(202), None),
+        (Answer::status(400), Some((Permanent, ""))),
+        (Answer::status(404), Some((Missing, ""))),
+        (
+            Answer::status(405),
+            Some((Permanent, "deleting is switched off")),
+        ),
+        (unsupported, Some((Permanent, "deleting is switched off"))),
+        (in_use, Some((Permanent, "UNSUPPORTED: it is in use"))),
+    ] {
+        let blob = digest(b"blob");
+        let server = Server::start(vec![
+            Step::new("DELETE", "/v2/a/manifests/x", answer.clone()),
+            Step::new("DELETE", format!("/v2/a/blobs/{blob}"), answer),
+        ])
+        .await;
+        let client = client();
+        let by_tag = client.delete(&tagged(&server, "a:x")).await;
+        if let Err(error) = &by_tag
+            && error.class == Permanent
+        {
+            assert!(error.detail.contains("by their digest only"), "{error}");
+        }
+        for result in [
+            by_tag,
+            client.delete_blob(&repository(&server, "a"), &blob).await,
+        ] {
+            match (result, &want) {
+                (Ok(()), None) => {}
+                (Err(error), Some((class, detail))) => {
+                    assert_eq!(error.class, *class);
+                    assert!(error.detail.contains(detail), "{error}");
+                }
+                (result, want) => panic!("{want:?}: {result:?}"),
+            }
+        }
+        server.finish();
+    }
+}
+
+/// What is no manifest of today, or more than one, is told as that.
+#[tokio::test]
+async fn manifests_that_cannot_be_used() {
+    let old = "application/vnd.docker.distribution.manifest.v1+prettyjws";
+    for (content_type, body, want) in [
+        (
+            old,
+            r#"{"schemaVersion":1,"name":"a","fsLayers":[]}"#,
+            "schema 1",
+        ),
+        (
+            INDEX,
+            r#"{"schemaVersion":2,"manifests":[],"config":{},"layers":[]}"#,
+            "an index and an image at once",
+        ),
+        (
+            INDEX,
+            r#"{"schemaVersion":2,"mediaType":"application/vnd.oci.image.manifest.v1+json","manifests":[]}"#,
+            "its content is something else",
+        ),
+    ] {
+        let answer = Answer::status(200)
+            .header("content-type", content_type)
+            .body(body);
+        let server = Server::start(vec![Step::new("GET", "/v2/a/manifests/x", answer)]).await;
+        let error = client()
+            .manifest(&tagged(&server, "a:x"))
+            .await
+            .unwrap_err();
+        assert_eq!(error.class, ErrorClass::Permanent);
+        assert!(error.detail.contains(want), "{error}");
+        server.finish();
+    }
+}
+
+#[tokio::test]
+async fn a_manifest_too_large_to_be_read_again_is_not_put() {
+    let server = Server::start(Vec::new()).await;
+    let tag = ManifestTarget::Tag("x".parse().unwrap());
+    let bytes = Bytes::from(vec![b' '; MANIFEST_LIMIT as usize + 1]);
+    let error = client()
+        .put_manifest(&repository(&server, "a"), tag, INDEX, bytes)
+        .await
+        .unwrap_err();
+    assert!(error.detail.contains("larger than the 8 MiB"), "{error}");
     server.finish();
 }
 

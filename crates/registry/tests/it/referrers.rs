@@ -209,3 +209,39 @@ async fn the_tag_is_read_changed_and_written() {
         }
     }
 }
+
+/// A tag is anyone's to set. One that names the subject itself lists nothing, and is left alone.
+#[tokio::test]
+async fn the_subject_does_not_stand_in_for_its_own_list() {
+    let body = format!(r#"{{"schemaVersion":2,"mediaType":"{INDEX}","manifests":[]}}"#);
+    let subject = digest(body.as_bytes());
+    let server = Server::start(vec![
+        Step::new(
+            "GET",
+            format!("/v2/a/referrers/{subject}"),
+            Answer::status(404),
+        ),
+        Step::new(
+            "GET",
+            format!("/v2/a/manifests/sha256-{}", subject.hex()),
+            Answer::status(200).header("content-type", INDEX).body(body),
+        )
+        .times(2),
+        Step::new("PUT", "/v2/a/manifests/x", Answer::status(201)),
+    ])
+    .await;
+    let (client, repository) = (client(), repository(&server, "a"));
+    let read = client.referrers(&repository, &subject, None).await;
+    let signature = format!(
+        r#"{{"schemaVersion":2,"config":{{"mediaType":"x/y","digest":"{subject}","size":1}},"layers":[],"subject":{{"mediaType":"{INDEX}","digest":"{subject}","size":1}}}}"#
+    );
+    let target = ManifestTarget::Tag("x".parse().unwrap());
+    let put = client
+        .put_manifest(&repository, target, MANIFEST, Bytes::from(signature))
+        .await;
+    for error in [read.unwrap_err(), put.unwrap_err()] {
+        assert_eq!(error.class, ErrorClass::Permanent);
+        assert!(error.detail.contains("the subject itself"), "{error}");
+    }
+    server.finish();
+}
