@@ -1,7 +1,8 @@
 //! Reading a manifest or an index: what it is, and where it leads. The bytes stay as they are.
 
-use launchway_model::{Digest, Platform};
+use launchway_model::Digest;
 use launchway_oci::spec::{Annotations, Descriptor, Index, Manifest, media};
+pub use launchway_oci::{is_attestation, platform_of};
 use launchway_registry::RawManifest;
 use serde::Deserialize;
 
@@ -177,40 +178,10 @@ pub(crate) fn is_foreign(media_type: &str) -> bool {
     media_type.contains(".nondistributable.") || media_type.contains(".foreign.")
 }
 
-/// Whether an entry of an index is about another entry, and no image by itself (buildx's
-/// provenance and SBOM).
-#[must_use]
-pub fn is_attestation(entry: &Descriptor) -> bool {
-    let marked = entry
-        .annotations
-        .as_ref()
-        .is_some_and(|all| all.contains_key("vnd.docker.reference.type"));
-    let nowhere = entry
-        .platform
-        .as_ref()
-        .is_some_and(|platform| platform.os == "unknown" || platform.architecture == "unknown");
-    marked || nowhere
-}
-
 /// What an attestation is about.
 pub(crate) fn attested(entry: &Descriptor) -> Option<&str> {
     let annotations = entry.annotations.as_ref()?;
     Some(annotations.get("vnd.docker.reference.digest")?.as_str())
-}
-
-/// The platform of an entry of an index, if it is an image of one.
-#[must_use]
-pub fn platform_of(entry: &Descriptor) -> Option<Platform> {
-    if is_attestation(entry) {
-        return None;
-    }
-    let platform = entry.platform.as_ref()?;
-    Platform::new(
-        &platform.os,
-        &platform.architecture,
-        platform.variant.as_deref().filter(|text| !text.is_empty()),
-    )
-    .ok()
 }
 
 #[cfg(test)]
