@@ -20,6 +20,8 @@ use crate::{ClientEvent, Direction, RegistryError};
 
 /// A transfer that brought at least this much before it broke off has made progress, in bytes.
 pub(crate) const PROGRESS: u64 = 1024 * 1024;
+/// A server may give less than it is asked for, but not much less, or it would be asked for ever.
+const CRUMB: u64 = 64 * 1024;
 /// How often progress is told, in bytes.
 const TELL: u64 = 1024 * 1024;
 
@@ -103,7 +105,13 @@ impl<'a> Fetch<'a> {
                         return Ok(number);
                     }
                     // A part that was given in full: the rest is asked for.
-                    Ok(()) => tries.progressed(),
+                    Ok(()) if self.at >= before + CRUMB => tries.progressed(),
+                    Ok(()) if !is_last => break,
+                    Ok(()) => {
+                        self.ranges = false;
+                        let failure = Failure::transient("the rest comes in crumbs");
+                        tries.again(failure).await.map_err(Unfetched::Failed)?;
+                    }
                     Err(Stop::TooMuch) => return Err(Unfetched::TooMuch(number)),
                     Err(Stop::Sink(failure)) => {
                         return Err(Unfetched::Failed(tries.give_up(failure)));

@@ -7,6 +7,7 @@
 
 mod auth;
 mod limits;
+mod lists;
 mod logins;
 mod manifests;
 mod mirrors;
@@ -16,6 +17,7 @@ mod real_registry;
 mod referrers;
 mod retries;
 mod secrets;
+mod streams;
 mod support;
 mod tls;
 mod tls_server;

@@ -88,6 +88,11 @@ async fn a_transfer_goes_on_where_it_stopped() {
             )
             .body(bytes[from..].to_vec())
     };
+    let part = |from: usize, to: usize| {
+        Answer::status(206)
+            .header("content-range", format!("bytes {from}-{}/*", to - 1))
+            .body(bytes[from..to].to_vec())
+    };
     let get = |answer: Answer| Step::new("GET", path.clone(), answer);
     let from_half = format!("bytes={half}-");
     for (name, steps) in [
@@ -124,6 +129,41 @@ async fn a_transfer_goes_on_where_it_stopped() {
             vec![
                 get(whole().reset_after(half)).without("range"),
                 get(whole()).with("range", from_half.as_str()),
+            ],
+        ),
+        (
+            "the rest comes in two parts",
+            vec![
+                get(whole().reset_after(half)).without("range"),
+                get(part(half, 400_000)).with("range", from_half.as_str()),
+                get(rest(400_000)).with("range", "bytes=400000-"),
+            ],
+        ),
+        (
+            "the rest comes in crumbs",
+            vec![
+                get(whole().reset_after(half)).without("range"),
+                get(part(half, half + 10)).with("range", from_half.as_str()),
+                get(whole()).without("range"),
+            ],
+        ),
+        (
+            "another part comes",
+            vec![
+                get(whole().reset_after(half)).without("range"),
+                get(rest(half + 1)).with("range", from_half.as_str()),
+                get(whole()).without("range"),
+            ],
+        ),
+        (
+            "a part of something longer comes",
+            vec![
+                get(whole().reset_after(half)).without("range"),
+                get(Answer::status(206)
+                    .header("content-range", "bytes 250000-599999/600001")
+                    .body(bytes[half..].to_vec()))
+                .with("range", from_half.as_str()),
+                get(whole()).without("range"),
             ],
         ),
         (
