@@ -286,7 +286,7 @@ fn begin(
     }
     let (platforms, media_type) = match &choice {
         Choice::Entry(entry) => (
-            crate::platform_of(entry).into_iter().collect(),
+            launchway_oci::platform_of(entry).into_iter().collect(),
             entry.media_type.clone(),
         ),
         Choice::Whole => (platforms_of(root), root.raw.media_type.clone()),

@@ -28,7 +28,7 @@ mod select;
 pub mod walk;
 
 pub use copy::{Copied, Copy, Count, Destination, Event, Planned, Verdict, copy, plan};
-pub use document::{Body, Document, is_attestation, platform_of};
+pub use document::{Body, Document};
 pub use error::TransferError;
 pub use location::{LocalName, Location, LocationError};
 pub use look::{Entry, Image, Inspected, config_bytes, digest, document, inspect};

@@ -2,10 +2,10 @@
 
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use launchway_model::{Digest, Platform};
-use launchway_oci::spec::{Descriptor, ImageConfig, Manifest};
+use launchway_oci::spec::{Descriptor, ImageConfig, Index, Manifest, SpecPlatform};
+use launchway_oci::{is_attestation, platform_of, select_platform};
 
 use crate::blob::read_small;
-use crate::document::{is_attestation, platform_of};
 use crate::place::{Name, Place};
 use crate::select::{Choice, digest_of, resolve};
 use crate::{Body, Document, Opened, TransferError};
@@ -136,7 +136,7 @@ pub(crate) async fn config_of(
 }
 
 /// Whether a lone manifest is for the platforms that were asked for: its configuration says so, and
-/// nothing else. An index is judged by its entries, elsewhere.
+/// nothing else, by the same rules as for the entries of an index. An index is judged by its entries, elsewhere.
 pub(crate) async fn check_platforms(
     place: &dyn Place,
     root: &Document,
@@ -145,20 +145,34 @@ pub(crate) async fn check_platforms(
     if wanted.is_empty() || matches!(root.body, Body::Index(_)) {
         return Ok(());
     }
-    let found = config_of(place, root)
-        .await?
-        .as_ref()
-        .and_then(own_platform);
-    if found
-        .as_ref()
-        .is_some_and(|found| wanted == [found.clone()])
-    {
+    let config = config_of(place, root).await?;
+    let mut descriptor = root.descriptor();
+    descriptor.platform = config.map(|config| SpecPlatform {
+        architecture: config.architecture,
+        os: config.os,
+        variant: config.variant,
+        os_version: None,
+    });
+    let found = platform_of(&descriptor);
+    let index = Index {
+        schema_version: 2,
+        media_type: None,
+        artifact_type: None,
+        manifests: vec![descriptor],
+        subject: None,
+        annotations: None,
+    };
+    let missing: Vec<String> = wanted
+        .iter()
+        .filter(|platform| select_platform(&index, platform).is_err())
+        .map(ToString::to_string)
+        .collect();
+    if missing.is_empty() {
         return Ok(());
     }
-    let others = wanted.iter().filter(|one| Some(*one) != found.as_ref());
     Err(TransferError::NoPlatform {
         place: place.shown(),
-        wanted: others.map(ToString::to_string).collect(),
+        wanted: missing,
         there: found.iter().map(ToString::to_string).collect(),
     })
 }

@@ -2,12 +2,12 @@
 
 use bytes::Bytes;
 use launchway_model::{Digest, Platform};
-use launchway_oci::Hasher;
 use launchway_oci::spec::Descriptor;
+use launchway_oci::{Hasher, is_attestation, platform_of, select_platform};
 use launchway_registry::RawManifest;
 use serde_json::Value;
 
-use crate::document::{attested, is_attestation, platform_of};
+use crate::document::attested;
 use crate::{Body, Document, TransferError};
 
 /// What is to be moved.
@@ -49,44 +49,42 @@ pub fn resolve(
     if wanted.is_empty() {
         return Ok(Choice::Whole);
     }
-    let there = platforms_of(document);
-    let missing: Vec<String> = wanted
-        .iter()
-        .filter(|platform| !there.contains(platform))
-        .map(ToString::to_string)
-        .collect();
+    let mut chosen: Vec<&Descriptor> = Vec::new();
+    let mut missing = Vec::new();
+    for platform in wanted {
+        match select_platform(index, platform) {
+            Ok(entry) if chosen.contains(&entry) => {}
+            Ok(entry) => chosen.push(entry),
+            Err(_) => missing.push(platform.to_string()),
+        }
+    }
     if !missing.is_empty() {
         return Err(TransferError::NoPlatform {
             place: place.to_owned(),
             wanted: missing,
-            there: there.iter().map(ToString::to_string).collect(),
+            there: platforms_of(document)
+                .iter()
+                .map(ToString::to_string)
+                .collect(),
         });
     }
-    let is_wanted =
-        |entry: &Descriptor| platform_of(entry).is_some_and(|platform| wanted.contains(&platform));
-    let chosen: Vec<&Descriptor> = index
-        .manifests
-        .iter()
-        .filter(|one| is_wanted(one))
-        .collect();
     if let [only] = chosen[..] {
         return Ok(Choice::Entry(only.clone()));
     }
-    if there.iter().all(|platform| wanted.contains(platform)) {
+    let kept = |entry: &Descriptor| {
+        let about = || attested(entry).filter(|_| is_attestation(entry));
+        chosen.contains(&entry)
+            || about().is_some_and(|about| chosen.iter().any(|chosen| chosen.digest == about))
+    };
+    let images = || {
+        index
+            .manifests
+            .iter()
+            .filter(|one| platform_of(one).is_some())
+    };
+    if images().all(&kept) {
         return Ok(Choice::Whole);
     }
-    if wanted.len() == 1
-        && let Some(first) = chosen.first()
-    {
-        // Several entries for one platform, such as versions of Windows: the first is the default.
-        return Ok(Choice::Entry((*first).clone()));
-    }
-    let kept = |entry: &Descriptor| {
-        is_wanted(entry)
-            || is_attestation(entry)
-                && attested(entry)
-                    .is_some_and(|about| chosen.iter().any(|chosen| chosen.digest == about))
-    };
     let positions: Vec<bool> = index.manifests.iter().map(kept).collect();
     shorter(document, &positions)
         .map(Choice::Fewer)
