@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use launchway_engine::{Cancellation, HostCa, NativeEngine};
 use launchway_manifest::Family;
+use launchway_model::RegistryHost;
 use launchway_oci::{Flavour, Store};
 use launchway_registry::{
     Client, ClientError, ClientEvent, ClientOptions, Mirror, RetryPolicy, SystemCredentials,
@@ -29,17 +30,62 @@ pub(crate) fn client(
     family: Option<&Family>,
     events: Option<ClientEvents>,
 ) -> Result<Client, Failure> {
-    let environment = settings.environment.clone();
-    let variables: Variables = Arc::new(move |name| environment.get(OsStr::new(name)).cloned());
-    let credentials = SystemCredentials::load(variables)
-        .map_err(|error| Failure::caused("cannot read the registry credentials", &error))?;
-    let mut plain_http = network.plain_http()?;
     let mut retry = RetryPolicy::default();
+    let mut plain_http = Vec::new();
     if let Some(family) = family {
         plain_http.extend(family.plain_http.iter().map(|host| host.value.clone()));
         retry.attempts = family.retry.attempts;
         retry.pauses.clone_from(&family.retry.pauses);
     }
+    client_with(settings, network, plain_http, retry, events)
+}
+
+/// A client for a command whose caller waits for the answer: it gives up within seconds where a
+/// release would wait for a registry to come back.
+pub(crate) fn asking_client(
+    settings: &Settings,
+    network: &NetworkArguments,
+    reporter: &Reporter,
+) -> Result<Client, Failure> {
+    let retry = RetryPolicy {
+        attempts: 3,
+        pauses: vec![Duration::from_millis(250), Duration::from_secs(1)],
+        throttle_deadline: Duration::from_secs(60),
+    };
+    client_with(settings, network, Vec::new(), retry, Some(told(reporter)))
+}
+
+/// The same for a copy, which has more to lose.
+pub(crate) fn copying_client(
+    settings: &Settings,
+    network: &NetworkArguments,
+    reporter: &Reporter,
+) -> Result<Client, Failure> {
+    let retry = RetryPolicy {
+        attempts: 4,
+        pauses: [1, 4, 15].map(Duration::from_secs).to_vec(),
+        ..RetryPolicy::default()
+    };
+    client_with(settings, network, Vec::new(), retry, Some(told(reporter)))
+}
+
+fn told(reporter: &Reporter) -> ClientEvents {
+    let on_event = reporter.on_release();
+    Arc::new(move |event| on_event(launchway_release::Event::Transfer(event)))
+}
+
+fn client_with(
+    settings: &Settings,
+    network: &NetworkArguments,
+    mut plain_http: Vec<RegistryHost>,
+    retry: RetryPolicy,
+    events: Option<ClientEvents>,
+) -> Result<Client, Failure> {
+    let environment = settings.environment.clone();
+    let variables: Variables = Arc::new(move |name| environment.get(OsStr::new(name)).cloned());
+    let credentials = SystemCredentials::load(variables)
+        .map_err(|error| Failure::caused("cannot read the registry credentials", &error))?;
+    plain_http.extend(network.plain_http()?);
     let mirrors: Vec<Mirror> = network.mirrors()?;
     let options = ClientOptions {
         plain_http,
@@ -61,13 +107,35 @@ pub(crate) fn client(
 
 /// The view of long work that the user asked for. It may start a thread, so the store comes first.
 pub(crate) fn reporter(settings: &Settings) -> Reporter {
+    if settings.json {
+        return reporter_as(report::Format::Json, settings);
+    }
+    talk_reporter(settings)
+}
+
+/// The same for commands whose JSON is one value at the end.
+pub(crate) fn talk_reporter(settings: &Settings) -> Reporter {
     let format = match settings.progress {
-        _ if settings.json => report::Format::Json,
+        _ if settings.json => report::Format::Quiet,
         Progress::Auto => report::Format::Auto,
         Progress::Live => report::Format::Live,
         Progress::Plain => report::Format::Plain,
         Progress::Quiet => report::Format::Quiet,
     };
+    reporter_as(format, settings)
+}
+
+/// Lines about trouble with registries, for commands that are mostly over at once.
+pub(crate) fn asking_reporter(settings: &Settings) -> Reporter {
+    let format = match settings.progress {
+        _ if settings.json => report::Format::Quiet,
+        Progress::Quiet => report::Format::Quiet,
+        Progress::Auto | Progress::Live | Progress::Plain => report::Format::Plain,
+    };
+    reporter_as(format, settings)
+}
+
+fn reporter_as(format: report::Format, settings: &Settings) -> Reporter {
     let size = || {
         let size = rustix::termios::tcgetwinsize(std::io::stderr()).ok()?;
         (size.ws_col > 0).then(|| report::Size {

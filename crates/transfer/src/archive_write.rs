@@ -318,14 +318,20 @@ pub(crate) fn check(path: &Path) -> Result<(), TransferError> {
         source,
     };
     if path.is_dir() {
-        return Err(refused(io::Error::from(io::ErrorKind::IsADirectory)));
+        return Err(refused(io::Error::new(
+            io::ErrorKind::IsADirectory,
+            "it is a folder",
+        )));
     }
     let folder = match path.parent() {
         Some(folder) if !folder.as_os_str().is_empty() => folder,
         _ => Path::new("."),
     };
     if !folder.is_dir() {
-        return Err(refused(io::Error::from(io::ErrorKind::NotFound)));
+        return Err(refused(io::Error::new(
+            io::ErrorKind::NotFound,
+            "its folder does not exist",
+        )));
     }
     Ok(())
 }

@@ -50,7 +50,7 @@ pub struct LocationError {
     pub help: &'static str,
 }
 
-const FORMS: &str = "a reference (HOST/NAME:TAG), oci:DIR[:TAG], oci-archive:FILE[:TAG] or docker-archive:FILE[:REFERENCE]";
+const FORMS: &str = "write a reference (HOST/NAME:TAG), oci:DIR[:TAG], oci-archive:FILE[:TAG] or docker-archive:FILE[:REFERENCE]";
 
 /// Words that other tools know and this one does not.
 const FOREIGN: &[&str] = &[

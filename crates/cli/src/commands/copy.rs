@@ -1,13 +1,11 @@
 //! `launchway copy`.
 
-use std::sync::Arc;
 use std::time::Instant;
 
 use clap::Args;
 use launchway_engine::Cancellation;
 use launchway_model::{Digest, Platform};
 use launchway_registry::PushOutcome;
-use launchway_release::Event as Shown;
 use launchway_transfer::{
     Copied, Copy, Count, Destination, Event, Places, Planned, TransferError, copy, plan,
 };
@@ -67,23 +65,8 @@ pub(crate) fn run(arguments: &Arguments, settings: &Settings) -> Result {
         .map(|text| parse_platform(text))
         .collect::<Result<Vec<Platform>>>()?;
     let cancellation = Cancellation::default();
-    // JSON is one object at the end, so there are no events on stdout.
-    let reporter = toolbox::reporter(&Settings {
-        json: false,
-        progress: if settings.json {
-            Progress::Quiet
-        } else {
-            settings.progress
-        },
-        ..settings.clone()
-    });
-    let on_event = reporter.on_release();
-    let client = toolbox::client(
-        settings,
-        &arguments.network,
-        None,
-        Some(Arc::new(move |event| on_event(Shown::Transfer(event)))),
-    )?;
+    let reporter = toolbox::talk_reporter(settings);
+    let client = toolbox::copying_client(settings, &arguments.network, &reporter)?;
     let places = Places::new(client);
     let opened = places.source(&source);
     let destinations = locations

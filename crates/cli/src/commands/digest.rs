@@ -51,7 +51,8 @@ pub(crate) fn run(arguments: &Arguments, settings: &Settings) -> Result {
         .as_deref()
         .map(parse_platform)
         .transpose()?;
-    let client = toolbox::client(settings, &arguments.network, None, None)?;
+    let reporter = toolbox::asking_reporter(settings);
+    let client = toolbox::asking_client(settings, &arguments.network, &reporter)?;
     let places = Places::new(client);
     let work = async {
         stream::iter(&locations)

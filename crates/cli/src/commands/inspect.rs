@@ -52,7 +52,8 @@ pub(crate) fn run(arguments: &Arguments, settings: &Settings) -> Result {
         .as_deref()
         .map(parse_platform)
         .transpose()?;
-    let client = toolbox::client(settings, &arguments.network, None, None)?;
+    let reporter = toolbox::asking_reporter(settings);
+    let client = toolbox::asking_client(settings, &arguments.network, &reporter)?;
     let opened = Places::new(client).source(&location);
     let failed = |error| places::failure(&error, places::exit_of_question(&error));
     if arguments.raw || arguments.config {

@@ -47,7 +47,8 @@ pub(crate) fn tags(arguments: &Tags, settings: &Settings) -> Result {
             format!("leave the tag out: {}", reference.repository),
         ));
     }
-    let client = toolbox::client(settings, &arguments.network, None, None)?;
+    let reporter = toolbox::asking_reporter(settings);
+    let client = toolbox::asking_client(settings, &arguments.network, &reporter)?;
     let tags = toolbox::block_here(client.tags(&reference.repository))?.map_err(not_listed)?;
     let names: Vec<String> = tags.iter().map(ToString::to_string).collect();
     if settings.json {
@@ -70,7 +71,8 @@ pub(crate) fn repositories(arguments: &Repositories, settings: &Settings) -> Res
             "name a registry, with its port if it has one: ghcr.io or 127.0.0.1:5000",
         )
     })?;
-    let client = toolbox::client(settings, &arguments.network, None, None)?;
+    let reporter = toolbox::asking_reporter(settings);
+    let client = toolbox::asking_client(settings, &arguments.network, &reporter)?;
     let found = toolbox::block_here(client.catalog(&host))?.map_err(not_listed)?;
     let names: Vec<String> = found.iter().map(ToString::to_string).collect();
     if settings.json {
