@@ -2,7 +2,6 @@
 
 use launchway_model::Digest;
 use launchway_oci::spec::{Annotations, Descriptor, Index, Manifest, media};
-pub use launchway_oci::{is_attestation, platform_of};
 use launchway_registry::RawManifest;
 use serde::Deserialize;
 
