@@ -9,7 +9,7 @@ use std::process::Command;
 
 use anyhow::{Context, Result, bail};
 
-use crate::shell;
+use crate::{setup, shell};
 
 const KEYRING: &str = "/usr/share/keyrings/debian-archive-keyring.gpg";
 
@@ -41,10 +41,31 @@ pub(crate) fn host_mirror() -> Result<Mirror> {
         .context("no Debian archive in this machine's apt sources (/etc/apt)")
 }
 
+/// Downloads packages of an architecture and unpacks them below `folder`; returns where their files
+/// are. What they depend on does not come along.
+pub(crate) fn unpack(
+    mirror: &Mirror,
+    architecture: &str,
+    names: &[&str],
+    folder: &Path,
+) -> Result<PathBuf> {
+    setup::ensure(&[&setup::DPKG])?;
+    let unpacked = folder.join("unpacked");
+    for package in &download(mirror, architecture, names, folder)? {
+        let mut command = Command::new("dpkg-deb");
+        shell::quietly(command.arg("-x").arg(package).arg(&unpacked))?;
+    }
+    Ok(unpacked)
+}
+
 /// Downloads packages of an architecture to `folder/packages` and returns their files. Needs no
 /// rights and leaves the host's own package lists alone.
-pub(crate) fn download(architecture: &str, names: &[&str], folder: &Path) -> Result<Vec<PathBuf>> {
-    let mirror = host_mirror()?;
+fn download(
+    mirror: &Mirror,
+    architecture: &str,
+    names: &[&str],
+    folder: &Path,
+) -> Result<Vec<PathBuf>> {
     let packages = folder.join("packages");
     for part in ["lists/partial", "cache/archives/partial", "packages"] {
         fs::create_dir_all(folder.join(part))?;

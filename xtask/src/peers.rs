@@ -1,11 +1,12 @@
 //! The builders and clients of others, as the project's `peers` script provides them.
 
-use std::path::PathBuf;
+use std::fs;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context, Result, bail};
 
-use crate::shell;
+use crate::{debian, setup, shell};
 
 /// Names the script; otherwise it is looked for beside the checkout.
 const VARIABLE: &str = "LAUNCHWAY_PEERS";
@@ -23,6 +24,39 @@ pub(crate) fn script() -> Option<PathBuf> {
     named
         .or_else(|| Some(shell::root().join("../shared/tools/peers")))
         .filter(|path| path.is_file())
+}
+
+/// The suite of Debian that has crane and oras; a stable release may lack them.
+const NEWEST: &str = "sid";
+
+/// Installs the registry and the registry clients that tests are tried with. Returns a folder for
+/// the end of `PATH` with those that no package of the host's release has.
+///
+/// Docker is none of them: its daemon is the business of whoever owns the machine. Where the script
+/// is, crane, oras and skopeo come from there.
+pub(crate) fn install(folder: &Path) -> Result<Option<PathBuf>> {
+    setup::ensure(&[&setup::DOCKER_REGISTRY, &setup::BUILDAH, &setup::NETAVARK])?;
+    if script().is_some() {
+        return Ok(None);
+    }
+    setup::ensure(&[&setup::SKOPEO])?;
+    let mirror = debian::Mirror {
+        suite: NEWEST.to_owned(),
+        ..debian::host_mirror()?
+    };
+    fs::create_dir_all(folder)?;
+    for name in ["crane", "oras"] {
+        let wanted = folder.join(name);
+        if shell::on_path(name) || wanted.exists() {
+            continue;
+        }
+        let work = folder.join(format!("apt-{name}"));
+        let unpacked = debian::unpack(&mirror, shell::host_architecture()?, &[name], &work)?;
+        fs::rename(unpacked.join("usr/bin").join(name), &wanted)
+            .with_context(|| format!("the package holds no {name}"))?;
+        fs::remove_dir_all(&work)?;
+    }
+    Ok(Some(folder.to_owned()))
 }
 
 /// A docker with buildx whose daemon answers.

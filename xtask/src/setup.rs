@@ -19,11 +19,15 @@ pub(crate) const ARCH_TEST: Package = package("arch-test", "arch-test");
 pub(crate) const BINFMT: Package = package("binfmt-support", "update-binfmts");
 pub(crate) const QEMU_ARM64: Package = package("qemu-user-static", "qemu-aarch64-static");
 pub(crate) const QEMU_AMD64: Package = package("qemu-user-static", "qemu-x86_64-static");
+pub(crate) const DPKG: Package = package("dpkg", "dpkg-deb");
 pub(crate) const GIT: Package = package("git", "git");
 pub(crate) const CURL: Package = package("curl", "curl");
 pub(crate) const NPM: Package = package("npm", "npm");
 pub(crate) const UIDMAP: Package = package("uidmap", "newuidmap");
 pub(crate) const BUSYBOX: Package = package("busybox-static", "busybox");
+pub(crate) const BUILDAH: Package = package("buildah", "buildah");
+/// Without it buildah starts nothing, not even a pull.
+pub(crate) const NETAVARK: Package = package("netavark", "/usr/lib/podman/netavark");
 pub(crate) const CHROMIUM: Package = package("chromium", "chromium");
 pub(crate) const ZSTD: Package = package("zstd", "zstd");
 pub(crate) const DOCKER_REGISTRY: Package = package("docker-registry", "docker-registry");

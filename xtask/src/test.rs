@@ -3,12 +3,11 @@
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 
 use anyhow::{Context, Result, bail};
 
-use crate::setup::{self, Package};
-use crate::{debian, shell};
+use crate::setup;
+use crate::{debian, peers, shell};
 
 /// In `.config/nextest.toml`: as usual, with a report that holds what tests printed.
 const PROFILE: &str = "report";
@@ -40,9 +39,11 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
         &setup::UIDMAP,
         &setup::ZSTD,
     ])?;
-    // Large, and its test says so where it is missing: only where nothing may be missing.
+    // Large, and tests say so where these are missing: only where nothing may be missing.
+    let mut clients = None;
     if arguments.no_skips || arguments.set_up_only {
         setup::ensure(&[&setup::CHROMIUM])?;
+        clients = peers::install(&shell::root().join("target/peers-bin"))?;
     }
     for architecture in ["amd64", "arm64"] {
         emulate(architecture)?;
@@ -75,6 +76,11 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     }
     command.env(FIXTURES_VARIABLE, &fixtures);
     command.env(SKIPPED_VARIABLE, &skipped);
+    if let Some(clients) = clients {
+        let path = std::env::var_os("PATH").unwrap_or_default();
+        let path = std::env::split_paths(&path).chain([clients]);
+        command.env("PATH", std::env::join_paths(path)?);
+    }
     shell::run(&mut command)?;
 
     let mut lines: BTreeSet<String> = fs::read_to_string(&skipped)?
@@ -150,21 +156,9 @@ fn busybox(architecture: &str, fixtures: &Path) -> Result<()> {
     if wanted.exists() {
         return Ok(());
     }
-    setup::ensure(&[&Package {
-        name: "dpkg",
-        shows: "dpkg-deb",
-    }])?;
     let work = fixtures.join(format!("apt-{architecture}"));
-    let packages = debian::download(architecture, &["busybox-static"], &work)?;
-    let unpacked = work.join("unpacked");
-    for package in &packages {
-        shell::quietly(
-            Command::new("dpkg-deb")
-                .arg("-x")
-                .arg(package)
-                .arg(&unpacked),
-        )?;
-    }
+    let mirror = debian::host_mirror()?;
+    let unpacked = debian::unpack(&mirror, architecture, &["busybox-static"], &work)?;
     let places = ["bin/busybox", "usr/bin/busybox"].map(|place| unpacked.join(place));
     let Some(found): Option<&PathBuf> = places.iter().find(|place| place.is_file()) else {
         bail!("the package holds no busybox");

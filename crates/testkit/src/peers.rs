@@ -23,6 +23,11 @@ pub fn tool(name: &str) -> Option<Command> {
         command
     });
     let from_path = || on_path(name).then(|| Command::new(name));
+    // It starts itself once more to unpack a layer, and as the script starts it, by the script's
+    // own loader, it does not find itself.
+    if name == "buildah" {
+        return from_path();
+    }
     from_script
         .filter(|command| answers(command, name))
         .or_else(from_path)

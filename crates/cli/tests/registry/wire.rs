@@ -42,10 +42,23 @@ impl Connection {
         media_type: &str,
         body: &[u8],
     ) -> io::Result<Answer> {
-        let head = format!(
-            "{method} {target} HTTP/1.1\r\nhost: x\r\ncontent-type: {media_type}\r\ncontent-length: {}\r\n\r\n",
-            body.len()
-        );
+        self.ask_with(method, target, &[("content-type", media_type)], body)
+    }
+
+    pub(crate) fn ask_with(
+        &mut self,
+        method: &str,
+        target: &str,
+        headers: &[(&str, &str)],
+        body: &[u8],
+    ) -> io::Result<Answer> {
+        let length = body.len();
+        let mut head =
+            format!("{method} {target} HTTP/1.1\r\nhost: x\r\ncontent-length: {length}\r\n");
+        for (name, value) in headers {
+            head.push_str(&format!("{name}: {value}\r\n"));
+        }
+        head.push_str("\r\n");
         let stream = self.0.get_mut();
         stream.write_all(head.as_bytes())?;
         stream.write_all(body)?;
