@@ -4,7 +4,7 @@ use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom};
 use std::path::Path;
 use std::pin::Pin;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll};
 
@@ -26,6 +26,26 @@ const AHEAD: usize = 2;
 
 /// Told, after each piece, how many bytes of the blob have been handed to the network.
 pub(crate) type OnProgress = Arc<dyn Fn(u64) + Send + Sync>;
+
+/// How far a body is.
+#[derive(Debug, Default)]
+pub(crate) struct Sent {
+    /// What was handed to the network.
+    bytes: AtomicU64,
+    /// Whether the next piece is still being waited for on this side: then a silence is not the
+    /// registry's.
+    waits: AtomicBool,
+}
+
+impl Sent {
+    pub(crate) fn bytes(&self) -> u64 {
+        self.bytes.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn waits_for_its_source(&self) -> bool {
+        self.waits.load(Ordering::Relaxed)
+    }
+}
 
 /// Why a body broke off on this side. A broken connection looks the same from the outside.
 pub(crate) type Broken = Arc<Mutex<Option<BlobReadError>>>;
@@ -58,8 +78,8 @@ impl Payload {
     }
 
     /// A fresh body, from its first byte, and the count of what it has handed over.
-    pub(crate) fn start(&self) -> Result<(reqwest::Body, Arc<AtomicU64>), Failure> {
-        let sent = Arc::new(AtomicU64::new(0));
+    pub(crate) fn start(&self) -> Result<(reqwest::Body, Arc<Sent>), Failure> {
+        let sent = Arc::new(Sent::default());
         let body = match self {
             Self::Bytes(bytes) => return Ok((reqwest::Body::from(bytes.clone()), sent)),
             Self::Blob {
@@ -134,14 +154,14 @@ struct Upload {
     pieces: Pieces,
     from: u64,
     size: u64,
-    sent: Arc<AtomicU64>,
+    sent: Arc<Sent>,
     progress: OnProgress,
     broken: Broken,
 }
 
 impl Upload {
     fn left(&self) -> u64 {
-        self.size.saturating_sub(self.sent.load(Ordering::Relaxed))
+        self.size.saturating_sub(self.sent.bytes())
     }
 
     /// Ends the body before its end, so that nobody takes it for complete.
@@ -174,7 +194,9 @@ impl http_body::Body for Upload {
             },
             Pieces::Stream(stream) => {
                 let stream = stream.get_mut().expect("it is never locked");
-                match stream.poll_next_unpin(context) {
+                let piece = stream.poll_next_unpin(context);
+                this.sent.waits.store(piece.is_pending(), Ordering::Relaxed);
+                match piece {
                     Poll::Pending => return Poll::Pending,
                     Poll::Ready(piece) => piece,
                 }
@@ -189,7 +211,7 @@ impl http_body::Body for Upload {
                 // A chunk may end in the middle of a piece.
                 piece.truncate(usize::try_from(left).unwrap_or(usize::MAX));
                 let length = piece.len() as u64;
-                let sent = this.sent.fetch_add(length, Ordering::Relaxed) + length;
+                let sent = this.sent.bytes.fetch_add(length, Ordering::Relaxed) + length;
                 (this.progress)(this.from + sent);
                 Ok(Frame::data(piece))
             }

@@ -4,7 +4,6 @@
 use std::fmt;
 use std::pin::pin;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
@@ -378,8 +377,16 @@ impl Transport {
             match timeout(self.patience, &mut answer).await {
                 Ok(result) => break result.map_err(Stumble::Http),
                 Err(_) => {
-                    let now = sent.as_ref().map_or(0, |sent| sent.load(Ordering::Relaxed));
-                    silences = if now > before { 0 } else { silences + 1 };
+                    let now = sent.as_ref().map_or(0, |sent| sent.bytes());
+                    // A source that has to wait has limits of its own.
+                    let is_ours = sent
+                        .as_ref()
+                        .is_some_and(|sent| sent.waits_for_its_source());
+                    silences = if now > before || is_ours {
+                        0
+                    } else {
+                        silences + 1
+                    };
                     let allowed = match &request.payload {
                         Some(Payload::Blob { size, .. }) if now >= *size => STORING,
                         _ => 1,

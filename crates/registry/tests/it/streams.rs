@@ -63,6 +63,29 @@ async fn a_blob_goes_from_one_registry_to_another() {
     }
 }
 
+/// While the source has to wait, the target's silence is no failure.
+#[tokio::test]
+async fn a_source_that_has_to_wait_breaks_nothing_off() {
+    let bytes = content(300_000);
+    let limited = Answer::status(429).header("retry-after", "1");
+    let whole = Answer::status(200).body(bytes.clone());
+    let source = Server::start(vec![stored(&bytes, limited), stored(&bytes, whole)]).await;
+    let target = Server::start(vec![
+        head(&bytes, 404),
+        post(1),
+        put(1, Answer::status(201)),
+    ])
+    .await;
+    let client = client();
+    let passed = passed_on(&client, &source, &bytes);
+    let outcome = client
+        .push_blob(&repository(&target, "a"), &passed, &[])
+        .await;
+    assert_eq!(outcome, Ok(PushOutcome::Uploaded));
+    target.finish();
+    source.finish();
+}
+
 /// Gives one content in pieces of a mebibyte, and notes where it was asked to begin.
 #[derive(Debug, Default)]
 struct Memory {
