@@ -39,6 +39,7 @@ mod tls;
 mod upstream;
 
 use std::fmt;
+use std::io;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -49,7 +50,7 @@ use http::{Request, Response};
 pub use access::{Access, Action, Permit, Tokens, Users, UsersError};
 pub use body::Body;
 pub use serve::{ServeOptions, serve, serve_with};
-pub use store::OpenError;
+pub use store::{CollectOptions, Collected, OpenError};
 pub use tls::{Tls, TlsError};
 pub use upstream::{Upstream, UpstreamBlob, UpstreamError, UpstreamManifest};
 
@@ -129,6 +130,28 @@ impl fmt::Debug for Options {
             .field("access", &self.access)
             .finish_non_exhaustive()
     }
+}
+
+/// Why a collection ended early. What it removed until then stays removed.
+#[derive(Debug, thiserror::Error)]
+pub enum CollectError {
+    #[error(transparent)]
+    Open(#[from] OpenError),
+    #[error("cannot {act}")]
+    Store {
+        act: &'static str,
+        source: io::Error,
+    },
+}
+
+/// Removes from a root what nothing in its repository leads to: blobs without a manifest, and what
+/// manifests that were deleted have left. Nobody may serve the root meanwhile. Blocks on the disk.
+pub fn collect(root: &Path, options: CollectOptions) -> Result<Collected, CollectError> {
+    let store = store::Store::open(root, false, Durability::Disk)?;
+    store.collect(options).map_err(|error| CollectError::Store {
+        act: error.act,
+        source: error.source,
+    })
 }
 
 /// A registry over one root directory. Cloning it is cheap and gives the same registry.

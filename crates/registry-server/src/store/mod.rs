@@ -1,6 +1,7 @@
 //! The root directory: where everything lies, and who may touch it. All of it blocks.
 
 mod blobs;
+mod collect;
 mod disk;
 mod queue;
 mod repository;
@@ -17,6 +18,7 @@ use launchway_model::Digest;
 use rustix::fs::FlockOperation;
 
 pub(crate) use blobs::Blobs;
+pub use collect::{CollectOptions, Collected};
 pub(crate) use disk::{Disk, TempFile, random_id};
 pub(crate) use repository::{ContentRule, DeleteBlob, PutManifest, PutManifestError, Repository};
 pub(crate) use snapshot::{ManifestInfo, Snapshot};

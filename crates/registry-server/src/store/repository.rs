@@ -370,7 +370,7 @@ impl Repository {
         self.disk().replace(&self.index_path(), &text)
     }
 
-    fn index_path(&self) -> PathBuf {
+    pub(super) fn index_path(&self) -> PathBuf {
         self.directory.join("index.json")
     }
 

@@ -6,6 +6,7 @@ mod access;
 mod blobs;
 mod browser;
 mod clients;
+mod collect;
 mod layout;
 mod listings;
 mod manifests;

@@ -1,5 +1,6 @@
 //! `launchway registry`.
 
+mod gc;
 mod list;
 mod serve;
 mod upstream;
@@ -19,6 +20,7 @@ pub(crate) struct Arguments {
 #[derive(Subcommand)]
 enum Command {
     Serve(serve::Arguments),
+    Gc(gc::Arguments),
     Tags(list::Tags),
     Repositories(list::Repositories),
 }
@@ -26,6 +28,7 @@ enum Command {
 pub(crate) fn run(arguments: &Arguments, settings: &Settings) -> Result {
     match &arguments.command {
         Command::Serve(arguments) => serve::run(arguments, settings),
+        Command::Gc(arguments) => gc::run(arguments, settings),
         Command::Tags(arguments) => list::tags(arguments, settings),
         Command::Repositories(arguments) => list::repositories(arguments, settings),
     }
