@@ -15,6 +15,7 @@ mod lab_registry;
 mod npm;
 mod platforms;
 mod registries;
+mod registry_serve;
 mod secrets;
 mod smoke;
 mod versions;

@@ -12,6 +12,7 @@ mod listings;
 mod manifests;
 mod mirror;
 mod pages;
+mod secured;
 mod serving;
 mod support;
 mod tls;

@@ -179,7 +179,8 @@ fn access(arguments: &AccessArguments) -> std::result::Result<Option<Access>, Fa
     let Some(file) = &arguments.htpasswd else {
         return Ok(None);
     };
-    let users = Users::open(file).map_err(|error| Failure::caused("no users", &error))?;
+    let users = Users::open(file)
+        .map_err(|error| Failure::caused("cannot take users from --htpasswd", &error))?;
     let tokens = (arguments.tokens || arguments.anonymous_pull).then(|| Tokens {
         lifetime: Duration::from_secs(arguments.token_lifetime),
         realm: arguments.token_realm.clone(),
@@ -197,7 +198,7 @@ fn tls(arguments: &TlsArguments) -> std::result::Result<Option<Tls>, Failure> {
     match (&arguments.tls_cert, &arguments.tls_key) {
         (Some(certificate), Some(key)) => Tls::open(certificate, key)
             .map(Some)
-            .map_err(|error| Failure::caused("no TLS", &error)),
+            .map_err(|error| Failure::caused("cannot speak TLS", &error)),
         _ => Ok(None),
     }
 }
