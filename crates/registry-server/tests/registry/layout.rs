@@ -2,6 +2,7 @@
 
 use std::fs;
 
+use launchway_oci::{Flavour, Store};
 use launchway_registry_server::{OpenError, Options, Registry};
 use launchway_testkit::sha256;
 use serde_json::{Value, json};
@@ -144,6 +145,38 @@ async fn a_layout_that_something_else_changes_is_read_again() {
         .collect();
     assert_eq!(kept[0]["annotations"]["x"], "y");
     assert_eq!(kept[2]["digest"], "blake3:00");
+}
+
+#[tokio::test]
+async fn launchway_reads_a_repository_and_a_layout_put_there_is_served() {
+    let fixture = Fixture::new();
+    let child = fixture.image("app", "v1", "").await;
+    let all = index(&[descriptor(MANIFEST, &child)], "");
+    fixture.put("app", "all", INDEX, &all).await;
+    let repository = fixture.root().join("repositories/app");
+    let store = Store::open(&fixture.directory.path().join("store"), Flavour::Trusted).unwrap();
+    let read = launchway_oci::read_layout(&store, &repository).unwrap();
+    let digests: Vec<_> = read.manifests.iter().map(|entry| &entry.digest).collect();
+    assert_eq!(
+        digests,
+        [&sha256(child.as_bytes()), &sha256(all.as_bytes())]
+    );
+    let dropped = fixture.root().join("repositories/put/by/hand");
+    for file in files(&repository) {
+        let to = dropped.join(&file);
+        fs::create_dir_all(to.parent().unwrap()).unwrap();
+        fs::copy(repository.join(&file), to).unwrap();
+    }
+    let catalog = fixture.get("/v2/_catalog").await.json();
+    assert_eq!(catalog["repositories"], json!(["app", "put/by/hand"]));
+    let got = fixture.get("/v2/put/by/hand/manifests/all").await;
+    assert_eq!(got.body, all);
+    let layer = format!("/v2/put/by/hand/blobs/{}", sha256(b"layer "));
+    assert_eq!(fixture.get(&layer).await.body, "layer ");
+    // And it takes more.
+    fixture.image("put/by/hand", "v2", "more").await;
+    let tags = fixture.get("/v2/put/by/hand/tags/list").await.json();
+    assert_eq!(tags["tags"], json!(["all", "v1", "v2"]));
 }
 
 #[tokio::test]
