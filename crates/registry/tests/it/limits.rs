@@ -37,7 +37,7 @@ async fn serve(mut stream: TcpStream, load: Arc<Load>) {
             load.refused.fetch_add(1, Ordering::SeqCst);
             "HTTP/1.1 429 x\r\ncontent-length: 0\r\n\r\n".to_owned()
         } else {
-            tokio::time::sleep(Duration::from_millis(4)).await;
+            tokio::time::sleep(Duration::from_millis(10)).await;
             load.served.fetch_add(1, Ordering::SeqCst);
             format!(
                 "HTTP/1.1 200 x\r\ncontent-length: 7\r\ncontent-type: {INDEX}\r\n\
@@ -71,7 +71,7 @@ async fn a_registry_that_can_take_only_so_much_at_a_time() {
         ..options()
     });
     let probe_many = async |client: &Client, repository: &str| {
-        let probes = (0..200).map(|at| {
+        let probes = (0..100).map(|at| {
             let reference = format!("{host}/{repository}:t{at}").parse().unwrap();
             let client = client.clone();
             async move { client.probe(&reference).await }
@@ -84,10 +84,10 @@ async fn a_registry_that_can_take_only_so_much_at_a_time() {
     let refused_first = load.refused.load(Ordering::SeqCst);
     probe_many(&client, "second").await;
     let refused_then = load.refused.load(Ordering::SeqCst) - refused_first;
-    assert_eq!(load.served.load(Ordering::SeqCst), 400);
+    assert_eq!(load.served.load(Ordering::SeqCst), 200);
     // It goes up to what is refused and down again, so a few refusals are the price of knowing.
     assert!(
-        refused_then < 100,
+        refused_then < 50,
         "{refused_first} and then {refused_then}"
     );
     let changes: Vec<(u32, u32)> = told
@@ -105,7 +105,8 @@ async fn a_registry_that_can_take_only_so_much_at_a_time() {
     for pair in changes.windows(2) {
         assert_eq!(pair[0].1, pair[1].0, "{changes:?}");
     }
-    assert!(changes[4..].iter().all(|(_, to)| *to <= 5), "{changes:?}");
+    let mut settled = changes.iter().skip(3);
+    assert!(settled.all(|(_, to)| *to < 16), "{changes:?}");
     server.abort();
 }
 
