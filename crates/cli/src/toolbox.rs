@@ -23,7 +23,8 @@ use crate::settings::Settings;
 
 pub(crate) type ClientEvents = Arc<dyn Fn(ClientEvent) + Send + Sync>;
 
-/// A client with the user's credentials. A family adds its own rules.
+/// A client with the user's credentials. A family adds its own rules. Without a taker for its
+/// events, what it waits for is told on stderr.
 pub(crate) fn client(
     settings: &Settings,
     network: &NetworkArguments,
@@ -87,12 +88,16 @@ fn client_with(
         .map_err(|error| Failure::caused("cannot read the registry credentials", &error))?;
     plain_http.extend(network.plain_http()?);
     let mirrors: Vec<Mirror> = network.mirrors()?;
+    let notes = || {
+        let quiet = matches!(settings.progress, Progress::Quiet);
+        report::network::notes(settings.colour, quiet)
+    };
     let options = ClientOptions {
         plain_http,
         retry,
         mirrors,
         credentials: Arc::new(credentials),
-        events,
+        events: Some(events.unwrap_or_else(notes)),
         ca_bundle: settings.ca_file(),
         ..ClientOptions::default()
     };

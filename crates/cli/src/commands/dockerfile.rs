@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use clap::{Args, Subcommand};
 use launchway_context::{Context, ContextError, JunkRules, read_ignore_rules};
@@ -9,6 +10,7 @@ use launchway_diagnostics::SourceMap;
 use launchway_engine::{BuildOptions, Cancellation, Secrets};
 use launchway_model::{Platform, Reference};
 use launchway_oci::{ArchiveImage, Compression, write_archive, write_layout};
+use launchway_registry::ClientEvent;
 use launchway_release::{Puller, single};
 
 use super::Result;
@@ -122,7 +124,17 @@ pub(crate) fn run(arguments: &Arguments, settings: &Settings) -> Result {
     let mut build = build;
     build.options.host_ca = builder.host_ca(arguments.host_ca, settings)?;
     let reporter = toolbox::reporter(settings);
-    let client = toolbox::client(settings, &arguments.registries, None, None)?;
+    let on_transfer = reporter.on_release();
+    // Of what the client tells, a build shows what it waits for.
+    let client_events: toolbox::ClientEvents = Arc::new(move |event| {
+        if !matches!(
+            event,
+            ClientEvent::Request { .. } | ClientEvent::BlobProgress { .. }
+        ) {
+            on_transfer(launchway_release::Event::Transfer(event));
+        }
+    });
+    let client = toolbox::client(settings, &arguments.registries, None, Some(client_events))?;
     let puller = Puller::new(client, builder.store.clone());
     let cancellation = Cancellation::default();
     let events = reporter.on_build();

@@ -7,7 +7,7 @@
 mod frame;
 mod json;
 mod live;
-mod network;
+pub(crate) mod network;
 mod output;
 mod plain;
 mod screen;

@@ -1,13 +1,32 @@
 //! What the registry client tells, in words: pauses, limits, quotas and failing mirrors. Requests
 //! and progress are for the other views.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
 use launchway_registry::ClientEvent;
 
+use super::plain;
 use super::story::{Entry, Mark, entry};
 use super::text::{clean, pause};
+
+/// Tells on stderr, for commands without a view of their own: what they wait for must not stay
+/// unsaid.
+pub(crate) fn notes(colour: bool, quiet: bool) -> Arc<dyn Fn(ClientEvent) + Send + Sync> {
+    Arc::new(move |event| {
+        for entry in entries(&event) {
+            let line = if quiet {
+                plain::quiet_line(&entry, colour)
+            } else {
+                plain::line(&entry, colour)
+            };
+            if let Some(line) = line {
+                eprintln!("{line}");
+            }
+        }
+    })
+}
 
 pub(super) fn entries(event: &ClientEvent) -> Vec<Entry> {
     let (mark, text) = match event {

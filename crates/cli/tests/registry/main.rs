@@ -3,5 +3,6 @@
 
 mod clients;
 mod crash;
+mod logins;
 mod serving;
 mod wire;

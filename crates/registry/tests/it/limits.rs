@@ -86,10 +86,7 @@ async fn a_registry_that_can_take_only_so_much_at_a_time() {
     let refused_then = load.refused.load(Ordering::SeqCst) - refused_first;
     assert_eq!(load.served.load(Ordering::SeqCst), 200);
     // It goes up to what is refused and down again, so a few refusals are the price of knowing.
-    assert!(
-        refused_then < 50,
-        "{refused_first} and then {refused_then}"
-    );
+    assert!(refused_then < 50, "{refused_first} and then {refused_then}");
     let changes: Vec<(u32, u32)> = told
         .lock()
         .unwrap()
