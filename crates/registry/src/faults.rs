@@ -115,6 +115,11 @@ pub(crate) fn fault_of(error: reqwest::Error, host: &str) -> Failure {
             "the certificate is not for {host}: {last}; ask for the registry by a name that its \
              certificate is for"
         ),
+        // What `openssl req -x509` makes unless told otherwise.
+        Fault::Certificate if last.contains("CaUsedAsEndEntity") => format!(
+            "the certificate of {host} is that of an authority, which is none for a server: it \
+             says CA:TRUE; make one that says CA:FALSE, and trust it or its authority"
+        ),
         Fault::Certificate => format!("the certificate of {host} cannot be trusted: {last}"),
         Fault::Tls => format!("TLS failed: {last}"),
         Fault::Request => last,

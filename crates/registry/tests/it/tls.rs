@@ -114,6 +114,14 @@ async fn certificates_that_do_not_verify() {
             &authority,
             "is not for 127.0.0.1:",
         ),
+        (
+            Certificate {
+                is_authority: true,
+                ..good()
+            },
+            &authority,
+            "it says CA:TRUE; make one that says CA:FALSE",
+        ),
     ] {
         let server = TlsServer::start(&certificate, &[], OnPlain::Refuse, First::Answer).await;
         let error = refused(&trusting(trusted.file.clone()), &server).await;

@@ -45,6 +45,8 @@ pub(crate) struct Certificate<'a> {
     pub(crate) by: &'a Authority,
     pub(crate) name: &'static str,
     pub(crate) until_year: i32,
+    /// Whether it says that it is an authority's own.
+    pub(crate) is_authority: bool,
 }
 
 impl<'a> Certificate<'a> {
@@ -53,6 +55,7 @@ impl<'a> Certificate<'a> {
             by,
             name: "127.0.0.1",
             until_year: 2100,
+            is_authority: false,
         }
     }
 }
@@ -111,6 +114,9 @@ impl TlsServer {
         let mut params = CertificateParams::new(vec![certificate.name.to_owned()]).unwrap();
         params.not_before = rcgen::date_time_ymd(2000, 1, 1);
         params.not_after = rcgen::date_time_ymd(certificate.until_year, 1, 1);
+        if certificate.is_authority {
+            params.is_ca = IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+        }
         let key = KeyPair::generate().unwrap();
         let signed = params.signed_by(&key, &certificate.by.issuer).unwrap();
         let key = PrivateKeyDer::try_from(key.serialize_der()).unwrap();
