@@ -6,10 +6,11 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use futures_util::future::join_all;
+use futures_util::future::{join_all, try_join};
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use launchway_model::{Digest, Platform};
 use launchway_registry::{BlobBody, PushOutcome};
+use tokio::sync::{Mutex, SetOnce};
 
 use crate::look::check_platforms;
 use crate::place::{Blob, Holds, Name, Place, Role};
@@ -106,24 +107,20 @@ pub async fn copy(
     destinations: &[Destination],
     tell: Tell<'_>,
 ) -> Result<Vec<Verdict<Copied>>, TransferError> {
-    let prepared = prepare(asked, destinations).await?;
-    let works = destinations
-        .iter()
-        .zip(prepared)
-        .map(|(destination, work)| async move {
-            let work = work?;
-            match &work.graph {
-                None => Ok(work.copied()),
-                Some(graph) => {
-                    let sent = send(asked, destination, &work, graph, tell).await;
-                    if sent.is_err() {
-                        destination.place.give_up().await;
-                    }
-                    sent
-                }
-            }
-        });
-    Ok(join_all(works).await)
+    let source = Source::new(asked);
+    let works = destinations.iter().map(|destination| async {
+        let work = prepare(&source, destination).await?;
+        let Some(graph) = &work.graph else {
+            return Ok(work.copied());
+        };
+        let sent = send(asked, destination, &work, graph, tell).await;
+        if sent.is_err() {
+            destination.place.give_up().await;
+        }
+        sent
+    });
+    let (_, verdicts) = try_join(source.read(), async { Ok(join_all(works).await) }).await?;
+    Ok(verdicts)
 }
 
 /// Says what [`copy()`] would do. Nothing is written.
@@ -131,15 +128,59 @@ pub async fn plan(
     asked: &Copy,
     destinations: &[Destination],
 ) -> Result<Vec<Verdict<Planned>>, TransferError> {
-    let prepared = prepare(asked, destinations).await?;
-    let works = destinations
-        .iter()
-        .zip(prepared)
-        .map(|(destination, work)| async move {
-            let work = work?;
-            survey(asked, destination, &work).await
-        });
-    Ok(join_all(works).await)
+    let source = Source::new(asked);
+    let works = destinations.iter().map(|destination| async {
+        let work = prepare(&source, destination).await?;
+        survey(asked, destination, &work).await
+    });
+    let (_, verdicts) = try_join(source.read(), async { Ok(join_all(works).await) }).await?;
+    Ok(verdicts)
+}
+
+/// What all destinations share: the source is read once, whoever is first to need it.
+struct Source<'a> {
+    asked: &'a Copy,
+    /// What was named and what is chosen of it. Whoever waits for it gives up when reading fails.
+    root: SetOnce<(Document, Choice)>,
+    graphs: Mutex<BTreeMap<Digest, Arc<Graph>>>,
+}
+
+impl<'a> Source<'a> {
+    fn new(asked: &'a Copy) -> Self {
+        Self {
+            asked,
+            root: SetOnce::new(),
+            graphs: Mutex::default(),
+        }
+    }
+
+    async fn read(&self) -> Result<(), TransferError> {
+        let place = &*self.asked.source;
+        let raw = place.manifest(&self.asked.name).await?;
+        let root = Document::read(raw, &place.shown())?;
+        let choice = resolve(&root, &self.asked.platforms, &place.shown())?;
+        check_platforms(place, &root, &self.asked.platforms).await?;
+        let once = self.root.set((root, choice));
+        debug_assert!(once.is_ok(), "the source is read once");
+        Ok(())
+    }
+
+    /// Everything a choice leads to; destinations that need the same wait for one reading.
+    async fn graph(
+        &self,
+        digest: &Digest,
+        root: &Document,
+        choice: &Choice,
+    ) -> Result<Arc<Graph>, TransferError> {
+        let mut graphs = self.graphs.lock().await;
+        if let Some(graph) = graphs.get(digest) {
+            return Ok(Arc::clone(graph));
+        }
+        let root = chosen_document(self.asked, root, choice).await?;
+        let graph = Arc::new(walk(self.asked, root).await?);
+        graphs.insert(digest.clone(), Arc::clone(&graph));
+        Ok(graph)
+    }
 }
 
 /// What one destination needs.
@@ -180,61 +221,34 @@ impl Work {
     }
 }
 
-/// Reads the source and asks every destination what it has: the root at the same time, the rest
-/// only when somebody needs it.
-async fn prepare(
-    asked: &Copy,
-    destinations: &[Destination],
-) -> Result<Vec<Verdict<Work>>, TransferError> {
-    let probes = join_all(destinations.iter().map(|destination| async move {
-        // Within one repository everything is there; only the tag may have to be written.
-        if is_same_repository(&*asked.source, &*destination.place) {
-            return Ok(None);
-        }
-        let name = match (&destination.tag, &destination.digest) {
-            (Some(tag), _) => Name::Tag(tag.clone()),
-            (None, Some(digest)) => Name::Digest(digest.clone()),
-            (None, None) => return Ok(None),
-        };
-        destination.place.probe(&name).await
-    }));
-    let (root, probes) = futures_util::future::join(read(asked), probes).await;
-    let root = root?;
-    let chosen = resolve(&root, &asked.platforms, &asked.source.shown())?;
-    check_platforms(&*asked.source, &root, &asked.platforms).await?;
-    let mut graphs: BTreeMap<Digest, Arc<Graph>> = BTreeMap::new();
-    let mut works = Vec::new();
-    for (destination, probe) in destinations.iter().zip(probes) {
-        let begun = probe.and_then(|there| begin(asked, destination, &root, &chosen, there));
-        let work = match begun {
-            Ok((mut work, choice)) => {
-                if is_same_repository(&*asked.source, &*destination.place) {
-                    let root = chosen_document(asked, &root, &choice).await?;
-                    work.graph = Some(Arc::new(Graph::of_root(root)));
-                } else if !work.has_image || asked.referrers {
-                    let graph = match graphs.get(&work.digest) {
-                        Some(graph) => Arc::clone(graph),
-                        None => {
-                            let root = chosen_document(asked, &root, &choice).await?;
-                            let graph = Arc::new(walk(asked, root).await?);
-                            graphs.insert(work.digest.clone(), Arc::clone(&graph));
-                            graph
-                        }
-                    };
-                    work.graph = Some(graph);
-                }
-                Ok(work)
-            }
-            Err(error) => Err(error),
-        };
-        works.push(work);
+/// Asks a destination what it has, while the source is being read, and reads the rest of the source
+/// when there is something to do.
+async fn prepare(source: &Source<'_>, destination: &Destination) -> Result<Work, TransferError> {
+    let asked = source.asked;
+    let there = probe(asked, destination).await?;
+    let (root, chosen) = source.root.wait().await;
+    let (mut work, choice) = begin(asked, destination, root, chosen, there)?;
+    if is_same_repository(&*asked.source, &*destination.place) {
+        let root = chosen_document(asked, root, &choice).await?;
+        work.graph = Some(Arc::new(Graph::of_root(root)));
+    } else if !work.has_image || asked.referrers {
+        work.graph = Some(source.graph(&work.digest, root, &choice).await?);
     }
-    Ok(works)
+    Ok(work)
 }
 
-async fn read(asked: &Copy) -> Result<Document, TransferError> {
-    let raw = asked.source.manifest(&asked.name).await?;
-    Document::read(raw, &asked.source.shown())
+/// What the destination has under the name that will be written.
+async fn probe(asked: &Copy, destination: &Destination) -> Result<Option<Digest>, TransferError> {
+    // Within one repository everything is there; only the tag may have to be written.
+    if is_same_repository(&*asked.source, &*destination.place) {
+        return Ok(None);
+    }
+    let name = match (&destination.tag, &destination.digest) {
+        (Some(tag), _) => Name::Tag(tag.clone()),
+        (None, Some(digest)) => Name::Digest(digest.clone()),
+        (None, None) => return Ok(None),
+    };
+    destination.place.probe(&name).await
 }
 
 fn is_same_repository(one: &dyn Place, other: &dyn Place) -> bool {
