@@ -10,6 +10,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use launchway_testkit::corpus::{self, Bases, Case, CorpusError};
 use launchway_testkit::flatten::{self, Difference};
+use launchway_testkit::http::Server;
 use launchway_testkit::peers;
 
 /// So many cases are built at a time.
@@ -45,7 +46,11 @@ fn launchway_builds_what_buildkit_builds() {
         return lacking(NAME, "registry of the peers");
     }
     let work = empty(Path::new(env!("CARGO_TARGET_TMPDIR")).join("differential"));
-    let bases = corpus::bases(&docker, &empty(work.join("bases"))).expect("making the bases");
+    let mut bases = corpus::bases(&docker, &empty(work.join("bases"))).expect("making the bases");
+    let runtime = tokio::runtime::Runtime::new().expect("starting a runtime");
+    let served = corpus::web().expect("making the files of the web");
+    let server = runtime.block_on(Server::start(served));
+    bases.web = Some(format!("http://{}", server.host()));
     let only = std::env::var("LAUNCHWAY_CORPUS_ONLY").unwrap_or_default();
     let words: Vec<&str> = only.split_whitespace().collect();
     let cases: Vec<Case> = corpus::cases()

@@ -142,7 +142,8 @@ pub struct Copy {
     pub parents: bool,
 }
 
-/// `ADD` of local files; local archives are unpacked.
+/// `ADD` of local files and of URLs ([`crate::is_http_source`]). Local archives are unpacked, others
+/// are not, unless `unpack` says otherwise.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Add {
     /// At least one.
@@ -152,6 +153,9 @@ pub struct Add {
     pub chmod: Option<Spanned<String>>,
     pub link: bool,
     pub exclude: Vec<Spanned<String>>,
+    /// What the content of the only source, a URL, has to be.
+    pub checksum: Option<Spanned<String>>,
+    pub unpack: Option<bool>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]

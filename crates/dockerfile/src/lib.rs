@@ -26,5 +26,7 @@ pub use graph::{
 };
 pub use ignore::IgnoreRules;
 pub use mount::{CacheSharing, MountFlag, MountKind, RunMount};
-pub use parse::{Parsed, instruction_names, is_remote_source, parse, parse_onbuild};
+pub use parse::{
+    Parsed, instruction_names, is_http_source, is_remote_source, parse, parse_onbuild,
+};
 pub use ports::{PortError, exposed_ports};

@@ -32,11 +32,17 @@ pub(crate) fn is_archive(tree: &dyn Tree, path: &Path) -> io::Result<bool> {
     }
 }
 
-/// Unpacks an archive into an empty directory, owners and modes as the archive has them.
-pub(crate) fn unpack(tree: &dyn Tree, path: &Path, target: &Path) -> Result<(), ArchiveError> {
+/// Unpacks an archive into an empty directory, modes as the archive has them, and owners unless there
+/// is one for all.
+pub(crate) fn unpack(
+    tree: &dyn Tree,
+    path: &Path,
+    target: &Path,
+    owner: Option<(u32, u32)>,
+) -> Result<(), ArchiveError> {
     let options = UnpackOptions {
         whiteouts: Whiteouts::Plain,
-        owner: None,
+        owner,
     };
     launchway_oci::unpack(decompressed(tree, path)?, target, &options)?;
     Ok(())

@@ -31,3 +31,7 @@ pub const STEP_TIMED_OUT: Code = Code("LW0512");
 pub const IMAGE_UNAVAILABLE: Code = Code("LW0513");
 /// A mount of a RUN step cannot be made.
 pub const BAD_MOUNT: Code = Code("LW0514");
+/// A URL of ADD could not be fetched, or its content has another checksum.
+pub const NOT_FETCHED: Code = Code("LW0515");
+/// A URL of ADD has no checksum where a result must not depend on what a server gives at the moment.
+pub const UNPINNED_URL: Code = Code("LW0516");

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use launchway_context::{Filter, Selected, digest, select, select_with_parents};
 use launchway_diagnostics::{Span, Spanned};
-use launchway_dockerfile::{Add, Copy, CopySource, Heredoc, expand_keep_quotes, is_remote_source};
+use launchway_dockerfile::{Add, Copy, CopySource, Heredoc, expand_keep_quotes, is_http_source};
 use launchway_model::ContentHasher;
 use launchway_oci::{CommitOptions, Stack, Tree};
 
@@ -14,21 +14,25 @@ use crate::native::{Build, StageState, StepDone};
 use crate::over::Over;
 use crate::permissions::Permissions;
 use crate::problems::{bad_archive, cannot_place, missing, unknown_user, unreadable};
+use crate::remote::check_local;
 use crate::users::Accounts;
+use crate::web::{self, Download};
 use crate::{EngineError, codes};
 
 /// COPY and ADD in one form.
 pub(crate) struct CopyStep<'a> {
-    word: &'static str,
+    pub(crate) word: &'static str,
     sources: &'a [CopySource],
     destination: &'a Spanned<String>,
-    from: Option<&'a Spanned<String>>,
+    pub(crate) from: Option<&'a Spanned<String>>,
     chown: Option<&'a Spanned<String>>,
     chmod: Option<&'a Spanned<String>>,
     exclude: &'a [Spanned<String>],
     link: bool,
     parents: bool,
-    unpack: bool,
+    pub(crate) checksum: Option<&'a Spanned<String>>,
+    /// Whether archives are unpacked, where it is said.
+    unpack: Option<bool>,
 }
 
 impl<'a> CopyStep<'a> {
@@ -43,7 +47,8 @@ impl<'a> CopyStep<'a> {
             exclude: &copy.exclude,
             link: copy.link,
             parents: copy.parents,
-            unpack: false,
+            checksum: None,
+            unpack: Some(false),
         }
     }
 
@@ -58,13 +63,14 @@ impl<'a> CopyStep<'a> {
             exclude: &add.exclude,
             link: add.link,
             parents: false,
-            unpack: true,
+            checksum: add.checksum.as_ref(),
+            unpack: add.unpack,
         }
     }
 }
 
 /// One source with its variables filled in and its files found.
-enum Taken {
+pub(crate) enum Taken {
     Files {
         word: String,
         selected: Vec<Selected>,
@@ -73,6 +79,11 @@ enum Taken {
     Text {
         name: String,
         content: String,
+    },
+    Web {
+        word: String,
+        download: Download,
+        span: Span,
     },
 }
 
@@ -108,7 +119,11 @@ impl Build<'_> {
             taken.push(match source {
                 CopySource::Path(path) => {
                     let word = state.scope.expand(path)?;
-                    refuse_remote(&word, path.span, step)?;
+                    if step.word == "ADD" && is_http_source(&word) {
+                        taken.push(self.download(state, step, word, path.span)?);
+                        continue;
+                    }
+                    check_local(&word, path.span, step)?;
                     let context = self.request.context;
                     let selected = match (step.from, step.parents) {
                         (Some(_), true) => select_with_parents(tree, &word, &excludes),
@@ -163,6 +178,9 @@ impl Build<'_> {
             .text("destination", &destination);
         key.text("owner", &format!("{owner:?}"))
             .text("mode", &format!("{:?}", options.mode));
+        if step.word == "ADD" {
+            key.text("unpack", &format!("{:?}", step.unpack));
+        }
         key.list("exclude", &excludes);
         if step.parents {
             key.text("parents", "yes");
@@ -211,26 +229,9 @@ impl Build<'_> {
                 selected, span: at, ..
             } => {
                 for one in selected {
-                    if step.unpack
-                        && archive::is_archive(tree, &one.path)
-                            .map_err(EngineError::io("read a source of ADD"))?
+                    if step.unpack.unwrap_or(true)
+                        && self.unpack(builder, tree, &one.path, destination, options, step, *at)?
                     {
-                        let unpacked = self.engine.store.new_layer()?;
-                        archive::unpack(tree, &one.path, unpacked.upper())
-                            .map_err(|error| bad_archive(&error, *at))?;
-                        let content = Over::new(unpacked.upper(), Stack::default());
-                        let keep = CopyOptions {
-                            owner: if step.chown.is_some() {
-                                options.owner
-                            } else {
-                                Ownership::Keep
-                            },
-                            ..options.clone()
-                        };
-                        let directory = format!("{}/", destination.trim_end_matches('/'));
-                        builder
-                            .copy(&content, Path::new(""), Path::new(""), &directory, &keep)
-                            .map_err(|error| cannot_place(error, *at))?;
                         continue;
                     }
                     let options = CopyOptions {
@@ -243,7 +244,77 @@ impl Build<'_> {
                 }
                 Ok(())
             }
+            Taken::Web {
+                word,
+                download,
+                span: at,
+            } => {
+                let tree = Over::new(self.downloads.folder(), Stack::default());
+                // Other than local ones, archives of the web stay as they are unless asked for.
+                if step.unpack == Some(true)
+                    && self.unpack(
+                        builder,
+                        &tree,
+                        &download.file,
+                        destination,
+                        options,
+                        step,
+                        *at,
+                    )?
+                {
+                    return Ok(());
+                }
+                let name = web::file_name(word);
+                builder
+                    .copy(
+                        &tree,
+                        &download.file,
+                        Path::new(&name),
+                        destination,
+                        options,
+                    )
+                    .map_err(|error| cannot_place(error, *at))
+            }
         }
+    }
+
+    /// Unpacks a source that is an archive; tells whether it is one.
+    #[expect(clippy::too_many_arguments, reason = "one arm of place")]
+    fn unpack(
+        &self,
+        builder: &mut LayerBuilder,
+        tree: &dyn Tree,
+        path: &Path,
+        destination: &str,
+        options: &CopyOptions,
+        step: &CopyStep<'_>,
+        at: Span,
+    ) -> Result<bool, EngineError> {
+        if !archive::is_archive(tree, path).map_err(EngineError::io("read a source of ADD"))? {
+            return Ok(false);
+        }
+        let unpacked = self.engine.store.new_layer()?;
+        let owner = match options.owner {
+            Ownership::Set(uid, gid) if step.chown.is_some() => Some((uid, gid)),
+            Ownership::Set(..) | Ownership::Keep => None,
+        };
+        archive::unpack(tree, path, unpacked.upper(), owner)
+            .map_err(|error| bad_archive(&error, at))?;
+        let content = Over::new(unpacked.upper(), Stack::default());
+        // As in BuildKit, --chmod and --exclude mean nothing to what an archive holds.
+        let keep = CopyOptions {
+            owner: Ownership::Keep,
+            mode: None,
+            filter: Filter::default().into(),
+        };
+        let directory = format!("{}/", destination.trim_end_matches('/'));
+        builder
+            .make_directories(&directory, owner.unwrap_or((0, 0)), 0o755)
+            .map_err(|error| cannot_place(error, at))?;
+        builder
+            .copy(&content, Path::new(""), Path::new(""), &directory, &keep)
+            .map_err(|error| cannot_place(error, at))?;
+        Ok(true)
     }
 
     pub(crate) fn workdir_step(
@@ -386,6 +457,11 @@ fn hash_taken(
         Taken::Text { name, content } => {
             key.text("heredoc", name).text("content", content);
         }
+        Taken::Web { word, download, .. } => {
+            key.text("url", &web::file_name(word))
+                .text("content", &download.digest.to_string())
+                .field("modified", &download.modified.to_le_bytes());
+        }
         Taken::Files { selected, .. } => {
             for one in selected {
                 key.text("source", &one.matched.to_string_lossy());
@@ -396,23 +472,6 @@ fn hash_taken(
         }
     }
     Ok(())
-}
-
-/// What the parser could not see because of variables in the word.
-fn refuse_remote(word: &str, span: Span, step: &CopyStep<'_>) -> Result<(), EngineError> {
-    if step.from.is_some() || !is_remote_source(word) {
-        return Ok(());
-    }
-    let message = format!("{} does not fetch `{word}`", step.word);
-    let diagnostic = EngineError::at(
-        codes::BAD_WORD,
-        span,
-        message,
-        "this becomes a remote source",
-    );
-    Err(diagnostic
-        .help("download it in a RUN step, or put the file into the context")
-        .into())
 }
 
 fn told(step: &CopyStep<'_>, taken: &[Taken], destination: &str) -> String {
@@ -431,7 +490,9 @@ fn told(step: &CopyStep<'_>, taken: &[Taken], destination: &str) -> String {
     }
     for one in taken {
         match one {
-            Taken::Files { word, .. } => text.push_str(&format!(" {word}")),
+            Taken::Files { word, .. } | Taken::Web { word, .. } => {
+                text.push_str(&format!(" {word}"));
+            }
             Taken::Text { name, .. } => text.push_str(&format!(" <<{name}")),
         }
     }

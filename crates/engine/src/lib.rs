@@ -2,7 +2,8 @@
 //!
 //! It follows BuildKit's semantics and is checked against BuildKit itself. Each step gives a layer,
 //! which is kept under the hash of the step's inputs. The engine knows nothing of registries: images
-//! from outside come through [`Images`], and what is built is left in the store.
+//! from outside come through [`Images`], files of the web through [`Web`], and what is built is left in
+//! the store.
 
 mod archive;
 mod cache;
@@ -21,10 +22,12 @@ mod native;
 mod over;
 mod permissions;
 mod problems;
+mod remote;
 mod run;
 mod scope;
 mod secret_directory;
 mod users;
+mod web;
 
 pub use cancel::Cancellation;
 pub use container::{CommandOutcome, ContainerRun};
@@ -33,3 +36,4 @@ pub use event::{Event, Step};
 pub use host_ca::HostCa;
 pub use image::{Image, Images};
 pub use native::{BuildOptions, BuildRequest, NativeEngine, Secrets};
+pub use web::{Fetched, Validators, Web};

@@ -17,7 +17,8 @@ use launchway_sandbox::Sandbox;
 use crate::cache::{StepCache, step_key};
 use crate::configure::{SetHere, configure, env_pairs, set_env};
 use crate::scope::{PROXY_ARGS, Scope};
-use crate::{Cancellation, EngineError, Event, HostCa, Image, Images, Step, codes};
+use crate::web::Downloads;
+use crate::{Cancellation, EngineError, Event, HostCa, Image, Images, Step, Web, codes};
 
 /// The search path of an image that sets none.
 pub(crate) const DEFAULT_PATH: &str =
@@ -44,6 +45,7 @@ pub struct BuildRequest<'a> {
     /// Images that stand for names in FROM and `--from`.
     pub named: &'a BTreeMap<String, Image>,
     pub images: &'a dyn Images,
+    pub web: &'a dyn Web,
     pub secrets: &'a Secrets,
     pub options: &'a BuildOptions,
 }
@@ -60,6 +62,8 @@ pub struct BuildOptions {
     /// The creation time that the image states, RFC 3339.
     pub created: Option<String>,
     pub no_cache: bool,
+    /// ADD takes URLs without a checksum: what they give may differ from one build to the next.
+    pub unpinned_urls: bool,
     /// What `RUN --network=default` means.
     pub network: launchway_sandbox::Network,
     /// How long one RUN step may take.
@@ -93,8 +97,11 @@ impl NativeEngine {
         events: &(dyn Fn(Event) + Sync),
     ) -> Result<Image, EngineError> {
         let cache = StepCache::open(&self.state).map_err(EngineError::io("open the step cache"))?;
+        let downloads =
+            Downloads::open(&self.state).map_err(EngineError::io("open the downloads"))?;
         let mut build = Build {
             engine: self,
+            downloads,
             request,
             cancellation,
             events,
@@ -143,6 +150,7 @@ pub(crate) struct Build<'a> {
     pub(crate) cancellation: &'a Cancellation,
     pub(crate) events: &'a (dyn Fn(Event) + Sync),
     pub(crate) cache: StepCache,
+    pub(crate) downloads: Downloads,
     done: HashMap<usize, StageResult>,
     exported: BTreeSet<usize>,
 }

@@ -6,6 +6,7 @@ use launchway_diagnostics::{Diagnostic, Span};
 use crate::archive::ArchiveError;
 use crate::copy::CopyError;
 use crate::users::UserError;
+use crate::web::DownloadError;
 use crate::{EngineError, codes};
 
 pub(crate) fn missing(error: &ContextError, span: Span, from: Option<&str>) -> EngineError {
@@ -78,6 +79,17 @@ pub(crate) fn unknown_user(error: &UserError, span: Span) -> EngineError {
         .at(span, "named here")
         .help("create it in an earlier RUN (useradd, groupadd), or use numbers")
         .into()
+}
+
+pub(crate) fn not_fetched(url: &str, error: &DownloadError, span: Span) -> EngineError {
+    let mut diagnostic = Diagnostic::error(codes::NOT_FETCHED, format!("cannot take {url}"))
+        .at(span, error.to_string());
+    let mut cause = std::error::Error::source(error);
+    while let Some(next) = cause {
+        diagnostic = diagnostic.note(next.to_string());
+        cause = next.source();
+    }
+    diagnostic.into()
 }
 
 pub(crate) fn bad_archive(error: &ArchiveError, span: Span) -> EngineError {

@@ -58,7 +58,8 @@ pub enum Whiteouts {
 #[derive(Clone, Copy, Debug)]
 pub struct UnpackOptions {
     pub whiteouts: Whiteouts,
-    /// Every entry gets this owner instead of its own.
+    /// Every entry gets this owner instead of its own. A directory that no entry names is made by who
+    /// unpacks, as Docker does.
     pub owner: Option<(u32, u32)>,
 }
 
@@ -481,10 +482,6 @@ impl Unpacker<'_> {
                     mkdirat(&directory, name, mode).doing(ACTION)?;
                     let made = open_dir(&directory, name).doing(ACTION)?;
                     fchmod(&made, mode).doing(ACTION)?;
-                    if let Some((uid, gid)) = self.options.owner {
-                        fchown(&made, Some(Uid::from_raw(uid)), Some(Gid::from_raw(gid)))
-                            .doing(ACTION)?;
-                    }
                     if let (true, Whiteouts::Overlay(flavour)) =
                         (hides_below, self.options.whiteouts)
                     {

@@ -25,6 +25,7 @@ mod smoke;
 mod sources;
 pub mod transaction;
 pub mod verify;
+mod web;
 mod work;
 
 pub use error::ReleaseError;

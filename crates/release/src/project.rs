@@ -194,6 +194,21 @@ impl Project {
         let graph = self
             .stage_graph(&image.name, target, args, platform)
             .map_err(diagnosed)?;
+        // What a server will give is not known before it is asked, so it cannot be part of the hash.
+        if !graph.unpinned_urls.is_empty() {
+            let unpinned = graph.unpinned_urls.iter().map(|span| {
+                Diagnostic::error(
+                    launchway_engine::codes::UNPINNED_URL,
+                    "ADD of a URL without a checksum",
+                )
+                .at(
+                    *span,
+                    "a family is made of what can be known before it is built",
+                )
+                .help("add --checksum=sha256:…")
+            });
+            return Err(unpinned.collect());
+        }
         let source = self.source(&image.name).map_err(diagnosed)?;
         let explicit = match &image.recipe {
             Recipe::Tree {

@@ -19,6 +19,7 @@ use crate::artifact::{Document, index};
 use crate::error::ReleaseError;
 use crate::images::{PinnedImages, Puller, blocking};
 use crate::publish::push_image;
+use crate::web::WebFiles;
 use crate::work::{Made, made_of};
 
 /// What to build.
@@ -66,6 +67,7 @@ pub async fn build(
         .await?;
         let named: BTreeMap<String, Image> = named_images.into_iter().collect();
         let external = PinnedImages::new(puller.clone(), BTreeMap::new());
+        let web = WebFiles::new();
         let (shared, engine, cancellation) =
             (Arc::clone(&build), engine.clone(), cancellation.clone());
         let (events, wanted) = (Arc::clone(&events), platform.clone());
@@ -87,6 +89,7 @@ pub async fn build(
                 build_args: &shared.build_args,
                 named: &named,
                 images: &external,
+                web: &web,
                 secrets: &shared.secrets,
                 options: &shared.options,
             };

@@ -23,6 +23,7 @@ use crate::error::ReleaseError;
 use crate::event::Event;
 use crate::images::{PinnedImages, Puller, RemoteImage, blocking};
 use crate::project::Project;
+use crate::web::WebFiles;
 use crate::{graft, neutral};
 
 /// How nodes are built, apart from what the plan says.
@@ -176,6 +177,7 @@ impl Shop {
         let pins = owner.pins.bases.clone();
         let image = owner.image.clone();
         let images = PinnedImages::new(self.puller.clone(), pins);
+        let web = WebFiles::new();
         blocking(move || {
             let source = shop.project.source(&image)?;
             let graph = shop.project.stage_graph(
@@ -190,6 +192,7 @@ impl Shop {
                 epoch_is_asked: shop.settings.epoch_is_asked,
                 created: shop.settings.created.clone(),
                 no_cache: shop.settings.no_cache,
+                unpinned_urls: false,
                 network: shop.settings.network,
                 timeout: shop.settings.timeout,
                 compress: Some(shop.settings.compression),
@@ -202,6 +205,7 @@ impl Shop {
                 build_args: &recipe.args,
                 named: &base.into_iter().collect(),
                 images: &images,
+                web: &web,
                 secrets: &shop.settings.secrets,
                 options: &options,
             };

@@ -15,6 +15,7 @@ use std::process::{Command, Output};
 use tar::{Builder, EntryType, Header};
 use toml::de::{DeTable, DeValue};
 
+use crate::http::{Answer, Step};
 use crate::peers;
 
 /// Where static programs of each platform are, as `busybox-ARCHITECTURE`.
@@ -50,6 +51,8 @@ pub struct Case {
 pub struct Bases {
     pub busybox: String,
     pub debian: String,
+    /// The address of a server with what [`web`] tells, for cases that fetch something.
+    pub web: Option<String>,
 }
 
 /// What is wrong with the corpus, or missing on this machine.
@@ -106,6 +109,9 @@ impl Case {
         };
         flag("--build-arg", format!("BASE={}", bases.busybox).into());
         flag("--build-arg", format!("DEBIAN={}", bases.debian).into());
+        if let Some(web) = &bases.web {
+            flag("--build-arg", format!("WEB={web}").into());
+        }
         for (name, value) in &self.args {
             flag("--build-arg", format!("{name}={value}").into());
         }
@@ -185,6 +191,36 @@ impl Case {
     }
 }
 
+/// The files that cases fetch: for any number of requests, as often as a builder likes.
+pub fn web() -> io::Result<Vec<Step>> {
+    const TIME: &str = "Sun, 06 Nov 1994 08:49:37 GMT";
+    let mut archive = Builder::new(Vec::new());
+    for (path, mode, owner) in [("program", 0o755, 0), ("deep/file", 0o640, 7)] {
+        let mut header = Header::new_ustar();
+        header.set_mode(mode);
+        header.set_uid(owner);
+        header.set_gid(owner);
+        header.set_mtime(1_000_000_000);
+        header.set_size(path.len() as u64);
+        archive.append_data(&mut header, path, path.as_bytes())?;
+    }
+    let archive = archive.into_inner()?;
+    let text = Answer::status(200).body("text\n");
+    let files = [
+        ("/text", text.clone().header("Last-Modified", TIME)),
+        ("/timeless", text.clone()),
+        ("/with%20space", text.clone()),
+        ("/", text.clone()),
+        ("/moved", Answer::status(302).header("Location", "/text")),
+        ("/missing", Answer::status(404)),
+        ("/archive.tar", Answer::status(200).body(archive)),
+    ];
+    Ok(files
+        .into_iter()
+        .map(|(path, answer)| Step::new("GET", path, answer).always())
+        .collect())
+}
+
 /// Makes the busybox base for both platforms and puts it into the peers' registry.
 pub fn bases(docker: &Command, work: &Path) -> Result<Bases, CorpusError> {
     let registry = peers::registry().ok_or(CorpusError::Missing("registry of the peers"))?;
@@ -207,6 +243,7 @@ pub fn bases(docker: &Command, work: &Path) -> Result<Bases, CorpusError> {
     Ok(Bases {
         busybox,
         debian: format!("{registry}/library/debian:bookworm-slim"),
+        web: None,
     })
 }
 

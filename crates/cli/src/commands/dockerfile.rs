@@ -226,6 +226,7 @@ fn read_build(
                 .unwrap_or_else(toolbox::now),
         ),
         no_cache: arguments.no_cache,
+        unpinned_urls: true,
         network: if arguments.network == "none" {
             launchway_sandbox::Network::None
         } else {

@@ -50,6 +50,9 @@ pub struct StageGraph {
     pub declared_args: BTreeSet<String>,
     /// What is read from the build context.
     pub context_sources: Vec<ContextSource>,
+    /// URLs that `ADD` takes without saying what their content has to be, as far as it can be told
+    /// without building.
+    pub unpinned_urls: Vec<Span>,
     pub warnings: Vec<Diagnostic>,
 }
 
@@ -116,6 +119,7 @@ pub fn resolve(file: &Dockerfile, inputs: &BuildInputs<'_>) -> Result<StageGraph
         external: Vec::new(),
         declared_args: BTreeSet::new(),
         context_sources: Vec::new(),
+        unpinned_urls: Vec::new(),
         warnings: Vec::new(),
     };
     let mut variables: BTreeMap<usize, KnownVariables> = BTreeMap::new();
@@ -156,6 +160,7 @@ pub fn resolve(file: &Dockerfile, inputs: &BuildInputs<'_>) -> Result<StageGraph
             variables: before,
             declared: &mut graph.declared_args,
             context_sources: &mut graph.context_sources,
+            unpinned_urls: &mut graph.unpinned_urls,
             problems: &mut problems,
         };
         for instruction in found.triggers.iter().chain(&stage.instructions) {

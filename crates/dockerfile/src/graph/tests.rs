@@ -367,7 +367,7 @@ fn triggers_of_a_stage_run_in_the_next() {
 fn every_problem_of_what_is_needed() {
     let text = "FROM a AS unused\nCOPY --from=later ${ /\nFROM ok\nCOPY --from=7 a /\n\
                 COPY --from=1 b /\nRUN --mount=from=0,target=/x y\nCOPY '${X /\nCOPY --from=b:: a /\n\
-                WORKDIR ${W:?}\nENV U=https://x/y\nADD $U /\n";
+                WORKDIR ${W:?}\nENV U=https://x/y.git\nADD $U /\n";
     let case = Case::new(text);
     let want = [
         ("LW0220", "7"),

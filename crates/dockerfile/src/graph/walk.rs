@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use launchway_diagnostics::{Diagnostic, Spanned};
+use launchway_diagnostics::{Diagnostic, Span, Spanned};
 
 use super::ContextSource;
 use super::globals::{Globals, bad_expansion};
@@ -11,7 +11,7 @@ use super::known::KnownVariables;
 use crate::parse::remote_source;
 use crate::{
     ArgDef, CopySource, Instruction, InstructionKind, MountFlag, MountKind, expand,
-    expand_keep_quotes, expand_words, is_remote_source,
+    expand_keep_quotes, expand_words, is_http_source,
 };
 
 pub(super) struct Walk<'a> {
@@ -21,6 +21,7 @@ pub(super) struct Walk<'a> {
     pub(super) variables: KnownVariables,
     pub(super) declared: &'a mut BTreeSet<String>,
     pub(super) context_sources: &'a mut Vec<ContextSource>,
+    pub(super) unpinned_urls: &'a mut Vec<Span>,
     pub(super) problems: &'a mut Vec<Diagnostic>,
 }
 
@@ -28,6 +29,8 @@ pub(super) struct Walk<'a> {
 struct OfContext<'a> {
     exclude: &'a [Spanned<String>],
     parents: bool,
+    /// There is a checksum.
+    pinned: bool,
 }
 
 impl Walk<'_> {
@@ -43,6 +46,7 @@ impl Walk<'_> {
                 let from_context = copy.from.is_none().then_some(OfContext {
                     exclude: &copy.exclude,
                     parents: copy.parents,
+                    pinned: false,
                 });
                 self.sources("COPY", &copy.sources, from_context);
                 self.words(&[
@@ -55,12 +59,14 @@ impl Walk<'_> {
                 let from_context = OfContext {
                     exclude: &add.exclude,
                     parents: false,
+                    pinned: add.checksum.is_some(),
                 };
                 self.sources("ADD", &add.sources, Some(from_context));
                 self.words(&[
                     Some(&add.destination),
                     add.chown.as_ref(),
                     add.chmod.as_ref(),
+                    add.checksum.as_ref(),
                 ]);
             }
             InstructionKind::Run(run) => {
@@ -151,10 +157,13 @@ impl Walk<'_> {
                 CopySource::Path(path) => {
                     let before = self.problems.len();
                     let pattern = self.word(path);
-                    if let Some(pattern) = &pattern
-                        && is_remote_source(pattern)
-                    {
-                        self.problems.push(remote_source(instruction, path));
+                    let expanded = Spanned::new(pattern.clone().unwrap_or_default(), path.span);
+                    if let Some(problem) = remote_source(instruction, &expanded) {
+                        self.problems.push(problem);
+                    } else if is_http_source(&expanded) {
+                        if of_context.as_ref().is_some_and(|taken| !taken.pinned) {
+                            self.unpinned_urls.push(path.span);
+                        }
                     } else if let Some(of_context) = &of_context
                         && self.problems.len() == before
                     {

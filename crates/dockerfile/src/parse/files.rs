@@ -22,9 +22,9 @@ const ADD_FLAGS: [(&str, Takes); 7] = [
     ("chmod", Takes::Value),
     ("link", Takes::Bool),
     ("exclude", Takes::Values),
-    ("checksum", NOT_YET),
+    ("checksum", Takes::Value),
     ("keep-git-dir", NOT_YET),
-    ("unpack", NOT_YET),
+    ("unpack", Takes::Bool),
 ];
 
 pub(super) fn copy(reader: &mut Reader, split: &Split<'_>) -> Option<Copy> {
@@ -53,6 +53,16 @@ pub(super) fn add(reader: &mut Reader, split: &Split<'_>) -> Option<Add> {
     let exclude = excludes(reader, &flags);
     check_chmod(reader, &flags);
     let (sources, destination) = sources_and_destination(reader, split)?;
+    let checksum = flags.value("checksum");
+    if let Some(checksum) = &checksum
+        && sources.len() != 1
+    {
+        reader.problems.push(
+            Diagnostic::error(codes::BAD_FLAG, "--checksum is for a single source")
+                .at(checksum.span, "there are several sources")
+                .help("write an ADD of its own for each URL"),
+        );
+    }
     Some(Add {
         sources,
         destination,
@@ -60,10 +70,22 @@ pub(super) fn add(reader: &mut Reader, split: &Split<'_>) -> Option<Add> {
         chmod: flags.value("chmod"),
         link: flags.is_true("link"),
         exclude,
+        checksum,
+        unpack: flags.values("unpack").next().map(|value| *value == "true"),
     })
 }
 
-/// Whether a source is a URL or a Git repository, which only `ADD` can take, and not here yet.
+/// Whether a source is a file of the web, which `ADD` fetches. A URL that ends with `.git` is a
+/// repository.
+pub fn is_http_source(source: &str) -> bool {
+    let Some((scheme, rest)) = source.split_once("://") else {
+        return false;
+    };
+    let path = rest.split(['?', '#']).next().unwrap_or_default();
+    matches!(scheme, "http" | "https") && !path.ends_with(".git")
+}
+
+/// Whether a source is a URL or a Git repository, which only `ADD` can take.
 pub fn is_remote_source(source: &str) -> bool {
     let scheme = source
         .split_once("://")
@@ -83,22 +105,25 @@ pub fn is_remote_source(source: &str) -> bool {
     !user.is_empty() && !host.is_empty() && user.chars().all(of_user) && host.chars().all(of_host)
 }
 
-/// The problem with a source for which [`is_remote_source`] holds.
-pub(crate) fn remote_source(instruction: &str, source: &Spanned<String>) -> Diagnostic {
+/// The problem with a source that is remote, if the instruction cannot take it.
+pub(crate) fn remote_source(instruction: &str, source: &Spanned<String>) -> Option<Diagnostic> {
+    if !is_remote_source(source) || (instruction == "ADD" && is_http_source(source)) {
+        return None;
+    }
     let problem = Diagnostic::error(
         codes::NOT_SUPPORTED,
         format!("{instruction} of something that is not local"),
     );
-    if instruction == "ADD" {
+    Some(if instruction == "ADD" {
         problem
-            .at(source.span, "not supported yet")
-            .help("fetch it in a RUN step, with a checksum")
+            .at(source.span, "repositories are not supported yet")
+            .help("clone it in a RUN step, at a commit")
     } else {
         problem.at(
             source.span,
             "COPY takes files of the context, a stage or an image",
         )
-    }
+    })
 }
 
 /// A `--from` or `from=` with something to expand is an error, because stages are found before
@@ -170,8 +195,8 @@ fn sources_and_destination(
     }
     let mut sources = Vec::new();
     for word in words {
-        if is_remote_source(&word) {
-            refuse(remote_source(&name, &word));
+        if let Some(problem) = remote_source(&name, &word) {
+            refuse(problem);
         } else if !json && matches!(word.as_str(), "<<" | "<<-") {
             refuse(
                 Diagnostic::error(codes::BAD_HEREDOC, "a heredoc without a delimiter")

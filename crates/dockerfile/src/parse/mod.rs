@@ -22,8 +22,8 @@ mod vectors;
 
 use launchway_diagnostics::{Diagnostic, SourceId, Span};
 
-pub use files::is_remote_source;
 pub(crate) use files::{check_from, remote_source};
+pub use files::{is_http_source, is_remote_source};
 use instruction::{Item, NAMES, Reader};
 
 use crate::{ArgInstruction, Directives, Dockerfile, Instruction, InstructionKind, Stage, codes};

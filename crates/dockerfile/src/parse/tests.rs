@@ -338,8 +338,12 @@ fn flags_of_copy_and_add() {
             &[(codes::NOT_SUPPORTED, "https://x/y")],
         ),
         (
-            "FROM a\nADD https://x/y b",
-            &[(codes::NOT_SUPPORTED, "https://x/y")],
+            "FROM a\nADD https://x/y.git#main b",
+            &[(codes::NOT_SUPPORTED, "https://x/y.git#main")],
+        ),
+        (
+            "FROM a\nADD --checksum=sha256:0 https://x/y z b",
+            &[(codes::BAD_FLAG, "sha256:0")],
         ),
         (
             "FROM a\nADD git@h.com:a/b.git b",

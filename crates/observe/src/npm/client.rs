@@ -1,7 +1,6 @@
 //! Asking an npm registry for the version behind a dist-tag or a range.
 
 use std::collections::BTreeMap;
-use std::error::Error as _;
 use std::io::Read as _;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -14,8 +13,8 @@ use reqwest::{StatusCode, Url};
 use semver::Version;
 use serde::Deserialize;
 
-use super::config::is_loopback;
 use super::{NpmConfig, NpmConfigError, Range};
+use crate::outward::{build, is_loopback, words};
 use crate::{ResolvedVersion, VersionError};
 
 /// The short form of a package's metadata, and JSON for registries that do not know it.
@@ -24,9 +23,6 @@ const ABBREVIATED: &str = "application/vnd.npm.install-v1+json, application/json
 /// The largest answer that is read, in bytes; the metadata of a package with thousands of versions
 /// is some megabytes long.
 const ANSWER_LIMIT: u64 = 128 * 1024 * 1024;
-
-/// How long a registry may stay silent.
-const PATIENCE: Duration = Duration::from_secs(30);
 
 /// How often a question is asked again that got no usable answer.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -434,21 +430,6 @@ impl Answer {
     }
 }
 
-/// The innermost cause, without the URL.
-fn words(error: reqwest::Error) -> String {
-    let error = error.without_url();
-    if error.is_timeout() {
-        return "no answer in time".to_owned();
-    }
-    let mut last = error.to_string();
-    let mut next = error.source();
-    while let Some(cause) = next {
-        last = cause.to_string();
-        next = cause.source();
-    }
-    last
-}
-
 impl Shared {
     fn client_for(&self, url: &Url) -> Result<&reqwest::Client, NpmConfigError> {
         let (cell, builder) = if is_loopback(url) {
@@ -460,28 +441,7 @@ impl Shared {
         if let Some(client) = cell.get() {
             return Ok(client);
         }
-        let client = builder
-            .user_agent(concat!("launchway/", env!("CARGO_PKG_VERSION")))
-            .connect_timeout(PATIENCE)
-            .read_timeout(PATIENCE)
-            .redirect(reqwest::redirect::Policy::custom(follow))
-            .build()
-            .map_err(|error| NpmConfigError::Tls(words(error)))?;
+        let client = build(builder).map_err(|error| NpmConfigError::Tls(words(error)))?;
         Ok(cell.get_or_init(|| client))
-    }
-}
-
-/// Follows a few redirects, and none from TLS to plain text or from elsewhere to this machine. The
-/// library leaves the token behind when the host changes.
-fn follow(attempt: reqwest::redirect::Attempt<'_>) -> reqwest::redirect::Action {
-    let from = attempt.previous().last();
-    let was_secure = from.is_some_and(|url| url.scheme() == "https");
-    let was_here = from.is_some_and(is_loopback);
-    let downgrades = was_secure && attempt.url().scheme() != "https";
-    let comes_home = !was_here && is_loopback(attempt.url());
-    if downgrades || comes_home || attempt.previous().len() > 5 {
-        attempt.stop()
-    } else {
-        attempt.follow()
     }
 }

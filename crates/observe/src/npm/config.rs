@@ -10,6 +10,7 @@ use reqwest::Url;
 use tokio::sync::OnceCell;
 
 use super::npmrc;
+use crate::outward::is_loopback;
 
 /// How long the npm client may take to tell its settings.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -149,10 +150,6 @@ impl NpmConfig {
             })
             .await
     }
-}
-
-pub(crate) fn is_loopback(url: &Url) -> bool {
-    launchway_model::is_loopback_host(url.host_str().unwrap_or_default())
 }
 
 /// Settings in variables: `npm_config_registry`, `NPM_CONFIG_USERCONFIG`,

@@ -1,0 +1,4 @@
+printf x > "back\\slash"
+printf y > "tab	here"
+printf z > "line
+break"
