@@ -350,10 +350,6 @@ fn flags_of_copy_and_add() {
             &[(codes::NOT_SUPPORTED, "git@h.com:a/b.git")],
         ),
         (
-            "FROM a\nADD --checksum=sha256:0 a b",
-            &[(codes::NOT_SUPPORTED, "--checksum=sha256:0")],
-        ),
-        (
             "FROM a\nADD --keep-git-dir a b",
             &[(codes::NOT_SUPPORTED, "--keep-git-dir")],
         ),
