@@ -99,7 +99,8 @@ impl Place for RegistryPlace {
         async move {
             let target = match role {
                 Role::Tagged(tag) => ManifestTarget::Tag(self.tag(tag)?),
-                Role::Part | Role::Root => ManifestTarget::Digest,
+                // By whichever algorithm those that lead to it name it.
+                Role::Part | Role::Root => ManifestTarget::Exactly(document.raw.digest.clone()),
             };
             let raw = &document.raw;
             self.client

@@ -1,9 +1,10 @@
 //! Copies that go through registries: what they ask, what they do again, and how they fail.
 
 use std::fs;
+use std::process::Command;
 
 use launchway_testkit::proxy::{Harm, Proxy, Rule};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::lab::Lab;
 
@@ -155,6 +156,54 @@ fn referrers_go_along_when_asked() {
             lab.good(&["digest", &format!("{to}@{digest}")]).trim(),
             digest
         );
+    }
+}
+
+#[test]
+fn what_goes_by_sha512_is_found_by_it_after_a_copy() {
+    let lab = Lab::new();
+    let (source, target) = (lab.registry("source"), lab.registry("target"));
+    let empty = launchway_testkit::sha256(b"{}");
+    let path = format!("/v2/app/blobs/uploads/?digest={empty}");
+    let send = |method: &str, path: &str, media_type: &str, body: &[u8]| {
+        send(&source.host, method, path, media_type, body);
+    };
+    send("POST", &path, "application/octet-stream", b"{}");
+    let config = json!({ "mediaType": "application/vnd.oci.image.config.v1+json", "digest": empty, "size": 2 });
+    let media_type = "application/vnd.oci.image.manifest.v1+json";
+    let manifest =
+        json!({ "schemaVersion": 2, "mediaType": media_type, "config": config, "layers": [] })
+            .to_string();
+    fs::write(lab.path().join("manifest"), &manifest).expect("writing the manifest");
+    let sum = Command::new("sha512sum")
+        .arg(lab.path().join("manifest"))
+        .output()
+        .expect("sha512sum runs");
+    let sum = String::from_utf8(sum.stdout).expect("a sum is text");
+    let digest = format!("sha512:{}", sum.split_whitespace().next().expect("a sum"));
+    let path = format!("/v2/app/manifests/{digest}");
+    send("PUT", &path, media_type, manifest.as_bytes());
+    let index_type = "application/vnd.oci.image.index.v1+json";
+    let index = json!({
+        "schemaVersion": 2,
+        "mediaType": index_type,
+        "manifests": [{ "mediaType": media_type, "digest": digest, "size": manifest.len(),
+            "platform": { "os": "linux", "architecture": "amd64" } }],
+    });
+    let index = index.to_string();
+    send("PUT", "/v2/app/manifests/v1", index_type, index.as_bytes());
+
+    let to = format!("{}/app", target.host);
+    let from = format!("{}/app:v1", source.host);
+    lab.good(&["copy", &from, &format!("{to}:v1"), "oci:kept:v1"]);
+    let third = lab.registry("third");
+    let again = format!("{}/app", third.host);
+    lab.good(&["copy", "oci:kept:v1", &format!("{again}:v1")]);
+    for to in [to, again] {
+        let found = lab.good(&["digest", &format!("{to}@{digest}")]);
+        assert_eq!(found.trim(), digest);
+        let child = lab.good(&["digest", "--platform", "linux/amd64", &format!("{to}:v1")]);
+        assert_eq!(child.trim(), digest);
     }
 }
 
