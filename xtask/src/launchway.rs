@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use serde_json::Value;
 
 use crate::shell;
@@ -21,6 +21,17 @@ impl Launchway {
         shell::run(shell::cargo().args(["build", "--release", "--package", "launchway"]))?;
         Ok(Self {
             program: shell::target().join("release/launchway"),
+            state: state.to_owned(),
+        })
+    }
+
+    /// One that somebody has built.
+    pub(crate) fn built(program: &Path, state: &Path) -> Result<Self> {
+        if !program.is_file() {
+            bail!("there is no {}", program.display());
+        }
+        Ok(Self {
+            program: program.to_owned(),
             state: state.to_owned(),
         })
     }

@@ -9,6 +9,7 @@ mod report;
 mod tools;
 mod wire;
 
+use std::path::PathBuf;
 use std::process::Command;
 
 use anyhow::{Result, bail};
@@ -33,6 +34,9 @@ pub(crate) struct Arguments {
     /// Put the tables into docs/benchmarks.md, too
     #[arg(long)]
     write: bool,
+    /// Measure this build of launchway instead of making one
+    #[arg(long, value_name = "FILE")]
+    program: Option<PathBuf>,
 }
 
 #[derive(Clone, Copy, clap::ValueEnum)]
@@ -51,7 +55,11 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
         bail!("a part of the lines cannot replace the page's tables; leave out --only or --write");
     }
     setup::ensure(&[&setup::DOCKER_REGISTRY])?;
-    let launchway = Launchway::build(&shell::target().join("bench-registry-state"))?;
+    let state = shell::target().join("bench-registry-state");
+    let launchway = match &arguments.program {
+        Some(program) => Launchway::built(program, &state)?,
+        None => Launchway::build(&state)?,
+    };
     let tools = Tools::find(launchway)?;
     let wanted = |line: &Line| arguments.only.is_empty() || arguments.only.contains(line);
 
