@@ -5,6 +5,8 @@
 
 mod content_hash;
 mod digest;
+#[cfg(any(test, fuzzing))]
+pub mod fuzzing;
 mod names;
 mod platform;
 mod reference;

@@ -9,6 +9,9 @@ use crate::Digest;
 /// The registry that a reference without a host names.
 pub const DEFAULT_REGISTRY: &str = "docker.io";
 
+/// The longest path of a repository, in bytes.
+const LONGEST_PATH: usize = 255;
+
 /// A registry as people write it: `host`, `host:port` or `[v6]:port`.
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct RegistryHost(Box<str>);
@@ -206,7 +209,7 @@ fn check_path(path: &str, offset: usize) -> Result<(), ReferenceError> {
         }
         at += part.len() + 1;
     }
-    if path.len() > 255 {
+    if path.len() > LONGEST_PATH {
         return Err(wrong(offset, "a repository has at most 255 characters"));
     }
     Ok(())
@@ -264,6 +267,12 @@ impl FromStr for Repository {
         } else {
             path.to_owned()
         };
+        if path.len() > LONGEST_PATH {
+            return Err(wrong(
+                offset,
+                "a repository has at most 255 characters, with Docker Hub's `library/`",
+            ));
+        }
         Ok(Self {
             host,
             path: path.into(),
