@@ -196,6 +196,11 @@ impl Core {
                 Err(failure) => Err(failure),
             };
             match result {
+                Ok(answer) if answer.is_page() => {
+                    let failure =
+                        Failure::permanent("a page for people came, not a registry's word");
+                    return Err(tries.give_up(failure.with_status(answer.status().as_u16())));
+                }
                 Ok(answer) => {
                     answer.drain().await;
                     return Ok(Ping {

@@ -145,6 +145,9 @@ impl Core {
                 ))));
             }
             let Some(next) = page.next else {
+                // A list that grows while it is read may tell a name twice.
+                let mut told = HashSet::new();
+                names.retain(|name| told.insert(name.clone()));
                 return Ok(names);
             };
             pages

@@ -3,7 +3,7 @@
 
 use bytes::Bytes;
 use http::header::{ACCEPT, CONTENT_LENGTH, CONTENT_TYPE};
-use http::{HeaderValue, Method};
+use http::{HeaderValue, Method, StatusCode};
 use launchway_model::{Algorithm, Digest, Reference, Repository, Tag};
 use launchway_oci::spec::media;
 
@@ -279,6 +279,11 @@ impl Core {
                     "the registry stored {told}, {sent} was sent"
                 )));
             }
+        } else if answer.status() != StatusCode::CREATED || answer.is_page() {
+            return Err(
+                Failure::permanent("nothing says that the manifest was stored")
+                    .with_status(answer.status().as_u16()),
+            );
         }
         Ok(answer)
     }
@@ -336,6 +341,7 @@ impl Core {
 
     async fn delete_what(&self, repository: &Repository, what: &str) -> Result<(), RegistryError> {
         let mut tries = self.tries(&Method::DELETE, repository, what);
+        let mut stumbled = false;
         loop {
             tries.start().await?;
             let result = match self.url(repository, what) {
@@ -347,11 +353,22 @@ impl Core {
                 Err(failure) => Err(failure),
             };
             match result {
+                Ok(answer) if answer.is_page() || answer.status() == StatusCode::RESET_CONTENT => {
+                    return Err(tries.give_up(
+                        Failure::permanent("nothing says that it was deleted")
+                            .with_status(answer.status().as_u16()),
+                    ));
+                }
                 Ok(answer) => {
                     answer.drain().await;
                     return Ok(());
                 }
-                Err(failure) => tries.again(not_allowed(failure)).await?,
+                // The answer to an earlier try was lost, not its effect.
+                Err(failure) if failure.class == ErrorClass::Missing && stumbled => return Ok(()),
+                Err(failure) => {
+                    stumbled |= failure.class == ErrorClass::Transient;
+                    tries.again(not_allowed(failure)).await?;
+                }
             }
         }
     }

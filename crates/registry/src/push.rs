@@ -50,7 +50,8 @@ impl Core {
             .ask(&Access::to(repository, Actions::Pull), &request)
             .await;
         let present = match result {
-            Ok(_) => true,
+            // Anything but this is no registry's answer. To send a blob that is there does no harm.
+            Ok(answer) => answer.status() == StatusCode::OK && !answer.is_page(),
             Err(failure) if failure.class == ErrorClass::Missing => false,
             Err(failure) => return Err(failure),
         };

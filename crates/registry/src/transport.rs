@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
-use http::header::{AUTHORIZATION, LOCATION, RETRY_AFTER};
+use http::header::{AUTHORIZATION, CONTENT_TYPE, LOCATION, RETRY_AFTER};
 use http::{HeaderMap, HeaderValue, Method, StatusCode};
 use jiff::Timestamp;
 use launchway_model::RegistryHost;
@@ -28,6 +28,8 @@ use crate::{ClientEvent, ErrorClass};
 
 /// How many redirects are followed for one request.
 const HOPS: usize = 5;
+/// Less than this in the time of one patience is as good as silence, in bytes.
+const WORTH_WAITING: u64 = 4 * 1024;
 /// How much of an error body is read.
 const ERROR_BODY: u64 = 16 * 1024;
 /// How many times the patience a registry gets to store an upload it has received in full.
@@ -76,6 +78,10 @@ pub(crate) struct Answer {
     place: Place,
     told: Teller,
     patience: Duration,
+    /// How long the body was waited for since it last brought something worth the wait, and what
+    /// has come since.
+    waited: Duration,
+    came: u64,
 }
 
 /// Tells about one host.
@@ -111,12 +117,27 @@ impl Answer {
         self.headers().get(name)?.to_str().ok()
     }
 
-    /// The next piece of the body; None at its end.
+    /// Whether this is a page for people, as something in between answers that wants a login.
+    pub(crate) fn is_page(&self) -> bool {
+        let named = self.text(CONTENT_TYPE.as_str()).unwrap_or_default();
+        named.to_ascii_lowercase().starts_with("text/html")
+    }
+
+    /// The next piece of the body; None at its end. Patience ends with silence, and also when too
+    /// little comes all the while.
     pub(crate) async fn piece(&mut self) -> Result<Option<Bytes>, Failure> {
-        match timeout(self.patience, self.response.chunk()).await {
-            Ok(piece) => piece.map_err(|error| fault_of(error, &authority(&self.url))),
-            Err(_) => Err(silence()),
+        let begun = Instant::now();
+        let left = self.patience.saturating_sub(self.waited);
+        let piece = match timeout(left, self.response.chunk()).await {
+            Ok(piece) => piece.map_err(|error| fault_of(error, &authority(&self.url)))?,
+            Err(_) => return Err(silence()),
+        };
+        self.waited += begun.elapsed();
+        self.came += piece.as_ref().map_or(0, |piece| piece.len() as u64);
+        if self.came >= WORTH_WAITING {
+            (self.waited, self.came) = (Duration::ZERO, 0);
         }
+        Ok(piece)
     }
 
     /// The whole body, up to `limit` bytes; None when there is more.
@@ -272,6 +293,8 @@ impl Transport {
                 place,
                 told: self.teller(&url, host),
                 patience: self.patience,
+                waited: Duration::ZERO,
+                came: 0,
             };
             let follows = matches!(answer.status().as_u16(), 301 | 302 | 303 | 307 | 308)
                 && matches!(request.method, Method::GET | Method::HEAD);

@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::Bytes;
 use http::header::{CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, LOCATION, RANGE};
-use http::{HeaderValue, Method};
+use http::{HeaderValue, Method, StatusCode};
 use launchway_model::Repository;
 use reqwest::Url;
 
@@ -160,9 +160,16 @@ impl<'a> Upload<'a> {
             };
             let is_last = length == left;
             let failure = match self.send_part(length, is_last).await {
-                Ok(answer) if is_last => {
+                Ok(answer) if is_last && answer.status() == StatusCode::CREATED => {
                     answer.drain().await;
                     return Ok(());
+                }
+                // The next try asks whether the blob is there.
+                Ok(answer) if is_last => {
+                    return Err(self.begin_anew(
+                        Failure::transient("nothing says that the blob was stored")
+                            .with_status(answer.status().as_u16()),
+                    ));
                 }
                 Ok(answer) => {
                     self.take_in(answer, length).await?;
