@@ -1,16 +1,24 @@
 //! An HTTP/1.1 server that answers by a table of steps, wrongly where the table says so.
 //!
 //! Each request takes the first step that fits it and is not used up. Whatever fits no step is
-//! answered with 599 and remembered, and [`Server::finish`] then fails the test.
+//! answered with 599 and remembered, and [`Server::finish`] then fails the test; unless there is a
+//! [`Handler`], which answers what the table does not.
+
+mod answer;
+mod wire;
 
 use std::io;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::{JoinHandle, JoinSet};
+
+pub use answer::Answer;
+use answer::Reading;
+pub(crate) use wire::{fill, read_body, read_head};
+use wire::{read_wanted, reply};
 
 /// One row of the table: which request it fits, and what happens then.
 #[derive(Clone, Debug)]
@@ -79,128 +87,6 @@ impl Step {
     }
 }
 
-/// What a step answers, and where it goes wrong.
-#[derive(Clone, Debug)]
-pub struct Answer {
-    status: u16,
-    headers: Vec<(String, String)>,
-    body: Bytes,
-    delay: Duration,
-    fault: Fault,
-    reads_body: bool,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Fault {
-    None,
-    /// The connection is reset instead of an answer.
-    Reset,
-    /// The connection is reset after so many bytes of the body.
-    ResetAfter(usize),
-    /// The connection is closed in good order after so many bytes of the body.
-    CloseAfter(usize),
-    /// So many bytes of the body come, and then nothing more.
-    StallAfter(usize),
-    /// Nothing comes at all.
-    Silence,
-    /// The bytes of the body come instead of an answer.
-    Raw,
-}
-
-impl Answer {
-    pub fn status(status: u16) -> Self {
-        Self {
-            status,
-            headers: Vec::new(),
-            body: Bytes::new(),
-            delay: Duration::ZERO,
-            fault: Fault::None,
-            reads_body: true,
-        }
-    }
-
-    /// The connection is reset instead of an answer.
-    pub fn reset() -> Self {
-        let mut answer = Self::status(0);
-        answer.fault = Fault::Reset;
-        answer
-    }
-
-    /// Nothing comes, and the connection stays open.
-    pub fn silence() -> Self {
-        let mut answer = Self::status(0);
-        answer.fault = Fault::Silence;
-        answer
-    }
-
-    /// These bytes come, whatever they are, and the connection is closed.
-    pub fn raw(bytes: impl Into<Bytes>) -> Self {
-        let mut answer = Self::status(0).body(bytes);
-        answer.fault = Fault::Raw;
-        answer
-    }
-
-    #[must_use]
-    pub fn header(mut self, name: &str, value: impl Into<String>) -> Self {
-        self.headers.push((name.to_owned(), value.into()));
-        self
-    }
-
-    /// The body; its length is told unless a header tells another one.
-    #[must_use]
-    pub fn body(mut self, body: impl Into<Bytes>) -> Self {
-        self.body = body.into();
-        self
-    }
-
-    /// A page for people, as proxies answer.
-    #[must_use]
-    pub fn html(self, text: &str) -> Self {
-        self.header("content-type", "text/html")
-            .body(format!("<html><body>{text}</body></html>"))
-    }
-
-    /// A registry's error document.
-    #[must_use]
-    pub fn error(self, code: &str, message: &str) -> Self {
-        self.header("content-type", "application/json")
-            .body(format!(
-                r#"{{"errors":[{{"code":"{code}","message":"{message}"}}]}}"#
-            ))
-    }
-
-    #[must_use]
-    pub fn delay(mut self, delay: Duration) -> Self {
-        self.delay = delay;
-        self
-    }
-
-    #[must_use]
-    pub fn reset_after(mut self, bytes: usize) -> Self {
-        self.fault = Fault::ResetAfter(bytes);
-        self
-    }
-
-    #[must_use]
-    pub fn close_after(mut self, bytes: usize) -> Self {
-        self.fault = Fault::CloseAfter(bytes);
-        self
-    }
-
-    #[must_use]
-    pub fn stall_after(mut self, bytes: usize) -> Self {
-        self.fault = Fault::StallAfter(bytes);
-        self
-    }
-
-    /// Answers as soon as the head of the request is there, and then closes the connection.
-    #[must_use]
-    pub fn early(mut self) -> Self {
-        self.reads_body = false;
-        self
-    }
-}
-
 /// A request that came.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Seen {
@@ -233,20 +119,41 @@ impl Seen {
     }
 }
 
-#[derive(Debug, Default)]
+/// Answers what fits no step.
+pub trait Handler: Send + 'static {
+    /// Looks at the head of a request: how many bytes of its body are read before the answer, or
+    /// all. The connection is closed after an answer that did not want all.
+    fn reads(&mut self, _request: &Seen) -> Option<usize> {
+        None
+    }
+
+    /// Answers a request; `whole` says whether its body is all there.
+    fn answer(&mut self, request: &Seen, whole: bool) -> Answer;
+}
+
+#[derive(Default)]
 struct Script {
     steps: Vec<Step>,
+    handler: Option<Box<dyn Handler>>,
     seen: Vec<Seen>,
     unexpected: Vec<String>,
     connections: usize,
 }
 
 /// A running server.
-#[derive(Debug)]
 pub struct Server {
     host: String,
     script: Arc<Mutex<Script>>,
+    sent: Arc<AtomicU64>,
     task: JoinHandle<()>,
+}
+
+impl std::fmt::Debug for Server {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Server")
+            .field("host", &self.host)
+            .finish_non_exhaustive()
+    }
 }
 
 impl Server {
@@ -257,6 +164,23 @@ impl Server {
 
     /// Starts a server whose table needs its address (`127.0.0.1:port`).
     pub async fn start_with(steps: impl FnOnce(&str) -> Vec<Step>) -> Self {
+        Self::listen(|host| Script {
+            steps: steps(host),
+            ..Script::default()
+        })
+        .await
+    }
+
+    /// Starts a server without a table, whose handler needs its address.
+    pub async fn start_handler<H: Handler>(handler: impl FnOnce(&str) -> H) -> Self {
+        Self::listen(|host| Script {
+            handler: Some(Box::new(handler(host))),
+            ..Script::default()
+        })
+        .await
+    }
+
+    async fn listen(script: impl FnOnce(&str) -> Script) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0")
             .await
             .expect("a port of the loopback interface is free");
@@ -264,23 +188,26 @@ impl Server {
             .local_addr()
             .expect("a bound listener has an address")
             .to_string();
-        let script = Arc::new(Mutex::new(Script {
-            steps: steps(&host),
-            ..Script::default()
-        }));
-        let shared = Arc::clone(&script);
+        let script = Arc::new(Mutex::new(script(&host)));
+        let sent = Arc::new(AtomicU64::new(0));
+        let (shared, counter) = (Arc::clone(&script), Arc::clone(&sent));
         let task = tokio::spawn(async move {
             let mut connections = JoinSet::new();
             while let Ok((stream, _)) = listener.accept().await {
                 shared.lock().expect("no holder panics").connections += 1;
-                let script = Arc::clone(&shared);
+                let (script, sent) = (Arc::clone(&shared), Arc::clone(&counter));
                 connections.spawn(async move {
                     // A client that goes away is no concern of the server.
-                    let _ = serve(stream, &script).await;
+                    let _ = serve(stream, &script, &sent).await;
                 });
             }
         });
-        Self { host, script, task }
+        Self {
+            host,
+            script,
+            sent,
+            task,
+        }
     }
 
     /// `127.0.0.1:port`.
@@ -307,6 +234,11 @@ impl Server {
     /// How many connections were made.
     pub fn connections(&self) -> usize {
         self.script.lock().expect("no holder panics").connections
+    }
+
+    /// How many bytes of bodies went out, as far as the network took them.
+    pub fn sent(&self) -> u64 {
+        self.sent.load(Ordering::Relaxed)
     }
 
     /// Checks that the table is used up and that nothing else was asked, and gives the requests.
@@ -338,174 +270,65 @@ impl Drop for Server {
     }
 }
 
-async fn serve(mut stream: TcpStream, script: &Mutex<Script>) -> io::Result<()> {
+async fn serve(mut stream: TcpStream, script: &Mutex<Script>, sent: &AtomicU64) -> io::Result<()> {
     let mut buffer = BytesMut::new();
     loop {
         let Some(mut seen) = read_head(&mut stream, &mut buffer).await? else {
             return Ok(());
         };
-        let (at, answer) = choose(script, &seen);
-        if answer.reads_body {
-            seen.body = read_body(&mut stream, &mut buffer, &seen).await?;
-            script.lock().expect("no holder panics").seen[at].body = seen.body.clone();
-        }
+        let (at, choice) = choose(script, &seen);
+        let reading = match &choice {
+            Choice::Answer(answer) => answer.reading,
+            Choice::Ask(reading) => *reading,
+        };
+        let (body, whole) = read_wanted(&mut stream, &mut buffer, &seen, reading).await?;
+        seen.body = body;
+        let answer = {
+            let mut script = script.lock().expect("no holder panics");
+            script.seen[at].body = seen.body.clone();
+            match choice {
+                Choice::Answer(answer) => *answer,
+                Choice::Ask(_) => match &mut script.handler {
+                    Some(handler) => handler.answer(&seen, whole),
+                    None => Answer::status(599),
+                },
+            }
+        };
         tokio::time::sleep(answer.delay).await;
-        if !reply(&mut stream, &seen, &answer).await? || !answer.reads_body {
+        if !reply(&mut stream, &seen, &answer, sent).await? || reading != Reading::All {
             return Ok(());
         }
     }
 }
 
+/// Who answers a request.
+enum Choice {
+    Answer(Box<Answer>),
+    /// The handler, once so much of the body is there.
+    Ask(Reading),
+}
+
 /// Takes the step for a request, and notes the request.
-fn choose(script: &Mutex<Script>, seen: &Seen) -> (usize, Answer) {
+fn choose(script: &Mutex<Script>, seen: &Seen) -> (usize, Choice) {
     let mut script = script.lock().expect("no holder panics");
+    let script = &mut *script;
     script.seen.push(seen.clone());
     let at = script.seen.len() - 1;
-    let answer = match script.steps.iter_mut().find(|step| step.fits(seen)) {
+    let choice = match script.steps.iter_mut().find(|step| step.fits(seen)) {
         Some(step) => {
             if let Some(left) = &mut step.left {
                 *left -= 1;
             }
-            step.answer.clone()
+            Choice::Answer(Box::new(step.answer.clone()))
         }
-        None => {
-            let line = format!("{} {} {:?}", seen.method, seen.target, seen.headers);
-            script.unexpected.push(line);
-            Answer::status(599)
-        }
-    };
-    (at, answer)
-}
-
-pub(crate) async fn fill(stream: &mut TcpStream, buffer: &mut BytesMut) -> io::Result<bool> {
-    Ok(stream.read_buf(buffer).await? > 0)
-}
-
-pub(crate) async fn read_head(
-    stream: &mut TcpStream,
-    buffer: &mut BytesMut,
-) -> io::Result<Option<Seen>> {
-    let end = loop {
-        if let Some(end) = buffer.windows(4).position(|bytes| bytes == b"\r\n\r\n") {
-            break end;
-        }
-        if !fill(stream, buffer).await? {
-            return Ok(None);
-        }
-    };
-    let head = buffer.split_to(end + 4);
-    let head = String::from_utf8_lossy(&head);
-    let mut lines = head.split("\r\n");
-    let mut first = lines.next().unwrap_or_default().split(' ');
-    let method = first.next().unwrap_or_default().to_owned();
-    let target = first.next().unwrap_or_default().to_owned();
-    let headers = lines
-        .filter_map(|line| line.split_once(':'))
-        .map(|(name, value)| (name.trim().to_ascii_lowercase(), value.trim().to_owned()))
-        .collect();
-    Ok(Some(Seen {
-        method,
-        target,
-        headers,
-        body: Bytes::new(),
-    }))
-}
-
-pub(crate) async fn read_body(
-    stream: &mut TcpStream,
-    buffer: &mut BytesMut,
-    seen: &Seen,
-) -> io::Result<Bytes> {
-    let broken = || io::Error::from(io::ErrorKind::UnexpectedEof);
-    if seen.header("transfer-encoding") == Some("chunked") {
-        let mut body = BytesMut::new();
-        loop {
-            let end = loop {
-                if let Some(end) = buffer.windows(2).position(|bytes| bytes == b"\r\n") {
-                    break end;
-                }
-                if !fill(stream, buffer).await? {
-                    return Err(broken());
-                }
-            };
-            let line = buffer.split_to(end + 2);
-            let line = String::from_utf8_lossy(&line[..end]).into_owned();
-            let size = usize::from_str_radix(&line, 16).map_err(io::Error::other)?;
-            while buffer.len() < size + 2 {
-                if !fill(stream, buffer).await? {
-                    return Err(broken());
-                }
+        None => match &mut script.handler {
+            Some(handler) => Choice::Ask(handler.reads(seen).map_or(Reading::All, Reading::Upto)),
+            None => {
+                let line = format!("{} {} {:?}", seen.method, seen.target, seen.headers);
+                script.unexpected.push(line);
+                Choice::Answer(Box::new(Answer::status(599)))
             }
-            body.extend_from_slice(&buffer.split_to(size));
-            let _line_end = buffer.split_to(2);
-            if size == 0 {
-                return Ok(body.freeze());
-            }
-        }
-    }
-    let length: usize = match seen.header("content-length") {
-        Some(length) => length.parse().map_err(io::Error::other)?,
-        None => 0,
+        },
     };
-    while buffer.len() < length {
-        if !fill(stream, buffer).await? {
-            return Err(broken());
-        }
-    }
-    Ok(buffer.split_to(length).freeze())
-}
-
-/// Answers a request; false when the connection is over.
-async fn reply(stream: &mut TcpStream, seen: &Seen, answer: &Answer) -> io::Result<bool> {
-    match answer.fault {
-        Fault::Reset => {
-            stream.set_zero_linger()?;
-            return Ok(false);
-        }
-        Fault::Silence => return std::future::pending().await,
-        Fault::Raw => {
-            stream.write_all(&answer.body).await?;
-            stream.shutdown().await?;
-            return Ok(false);
-        }
-        _ => {}
-    }
-    let mut head = format!("HTTP/1.1 {} x\r\n", answer.status);
-    for (name, value) in &answer.headers {
-        head.push_str(&format!("{name}: {value}\r\n"));
-    }
-    let tells_length = answer
-        .headers
-        .iter()
-        .any(|(name, _)| name.eq_ignore_ascii_case("content-length"));
-    if !tells_length && answer.status != 204 {
-        head.push_str(&format!("content-length: {}\r\n", answer.body.len()));
-    }
-    head.push_str("\r\n");
-    stream.write_all(head.as_bytes()).await?;
-    if seen.method == "HEAD" {
-        return Ok(true);
-    }
-    let upto = match answer.fault {
-        Fault::ResetAfter(bytes) | Fault::CloseAfter(bytes) | Fault::StallAfter(bytes) => {
-            bytes.min(answer.body.len())
-        }
-        _ => answer.body.len(),
-    };
-    stream.write_all(&answer.body[..upto]).await?;
-    stream.flush().await?;
-    match answer.fault {
-        Fault::ResetAfter(_) => {
-            // What is still on its way would be lost with the reset, and the test would not be the same twice.
-            tokio::time::sleep(Duration::from_millis(50)).await;
-            stream.set_zero_linger()?;
-            Ok(false)
-        }
-        Fault::CloseAfter(_) => {
-            stream.shutdown().await?;
-            Ok(false)
-        }
-        Fault::StallAfter(_) => std::future::pending().await,
-        _ => Ok(true),
-    }
+    (at, choice)
 }

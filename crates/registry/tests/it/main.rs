@@ -6,6 +6,7 @@
 )]
 
 mod auth;
+mod faults;
 mod limits;
 mod lists;
 mod logins;
