@@ -9,6 +9,7 @@ mod debian;
 mod demo;
 mod example;
 mod fences;
+mod fuzz;
 mod launchway;
 mod npm;
 mod peers;
@@ -39,6 +40,8 @@ enum Command {
     Test(test::Arguments),
     /// Measure Launchway beside other builders and registry clients
     Bench(bench::Arguments),
+    /// Feed the parsers with made-up input
+    Fuzz(fuzz::Arguments),
     /// Check the rules that the compiler cannot: who may depend on whom, and house rules
     Fences,
     /// Build the Dockerfiles of the corpus with BuildKit, to see that they are right
@@ -50,6 +53,7 @@ fn main() -> ExitCode {
         Command::Demo(arguments) => demo::run(&arguments),
         Command::Test(arguments) => test::run(&arguments),
         Command::Bench(arguments) => bench::run(&arguments),
+        Command::Fuzz(arguments) => fuzz::run(&arguments),
         Command::Fences => fences::run(),
         Command::Corpus(arguments) => corpus::run(&arguments),
     };

@@ -8,6 +8,8 @@
 mod canon;
 mod compress;
 mod error;
+#[cfg(any(test, fuzzing))]
+pub mod fuzzing;
 mod hash;
 mod index;
 mod index_layer;

@@ -29,6 +29,8 @@ mod api;
 mod body;
 mod document;
 mod error;
+#[cfg(any(test, fuzzing))]
+pub mod fuzzing;
 mod page;
 mod query;
 mod range;

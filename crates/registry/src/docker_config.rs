@@ -46,7 +46,7 @@ impl fmt::Debug for DockerCredentials {
     }
 }
 
-struct ConfigFile {
+pub(crate) struct ConfigFile {
     path: PathBuf,
     /// By normalised key: `host` or `host/path`.
     entries: BTreeMap<String, Credential>,
@@ -211,7 +211,7 @@ fn normalised(key: &str) -> String {
 }
 
 impl ConfigFile {
-    fn parse(path: &Path, bytes: &[u8]) -> Result<Self, String> {
+    pub(crate) fn parse(path: &Path, bytes: &[u8]) -> Result<Self, String> {
         // The library's message may repeat a value, and values are secrets here: only the place
         // is told.
         let wire: WireConfig = serde_json::from_slice(bytes).map_err(|error| {

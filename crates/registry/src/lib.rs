@@ -26,6 +26,8 @@ mod error;
 mod event;
 mod faults;
 mod fetch;
+#[cfg(any(test, fuzzing))]
+pub mod fuzzing;
 mod keychain;
 mod knowledge;
 mod limit;

@@ -1,0 +1,4 @@
+//! `WWW-Authenticate`.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|text: &str| launchway_registry::fuzzing::challenge(text));

@@ -1,0 +1,4 @@
+//! Archives.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| launchway_oci::fuzzing::tar(bytes));

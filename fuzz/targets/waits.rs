@@ -1,0 +1,4 @@
+//! `Retry-After` and `RateLimit-…`.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|text: &str| launchway_registry::fuzzing::waits(text));
