@@ -88,12 +88,14 @@ impl FromStr for RegistryHost {
                 .parse::<std::net::Ipv6Addr>()
                 .map_err(|_| wrong(1, "no IPv6 address stands between the brackets"))?;
             let after = &rest[close + 1..];
-            (
-                None,
-                after
-                    .strip_prefix(':')
-                    .or((!after.is_empty()).then_some("!")),
-            )
+            let port = after.strip_prefix(':');
+            if port.is_none() && !after.is_empty() {
+                return Err(wrong(
+                    text.len() - after.len(),
+                    "after the brackets of an address comes nothing but ':' and a port",
+                ));
+            }
+            (None, port)
         } else {
             match text.split_once(':') {
                 Some((name, port)) => (Some(name), Some(port)),
@@ -123,11 +125,11 @@ impl FromStr for RegistryHost {
                 "a port is a number up to 65535",
             ));
         }
-        let canonical = match text {
-            "index.docker.io" | "registry-1.docker.io" => DEFAULT_REGISTRY,
-            other => other,
-        };
-        Ok(Self(canonical.to_ascii_lowercase().into()))
+        let lower = text.to_ascii_lowercase();
+        Ok(Self(match lower.as_str() {
+            "index.docker.io" | "registry-1.docker.io" => DEFAULT_REGISTRY.into(),
+            _ => lower.into(),
+        }))
     }
 }
 
@@ -253,9 +255,7 @@ impl FromStr for Repository {
         }
         let (host, path, offset) = match text.split_once('/') {
             Some((first, rest))
-                if first.contains(['.', ':', '['])
-                    || first == "localhost"
-                    || first.chars().any(|c| c.is_ascii_uppercase()) =>
+                if first.contains(['.', ':', '[']) || first.eq_ignore_ascii_case("localhost") =>
             {
                 (first.parse::<RegistryHost>()?, rest, first.len() + 1)
             }
@@ -369,6 +369,7 @@ mod tests {
             ("debian:12", "docker.io/library/debian:12"),
             ("joakimp/devbox", "docker.io/joakimp/devbox"),
             ("index.docker.io/a/b", "docker.io/a/b"),
+            ("Index.Docker.io/a/b", "docker.io/a/b"),
             ("localhost/a", "localhost/a"),
             ("localhost:5000/a:b", "localhost:5000/a:b"),
             ("127.0.0.1:5000/a/b__c:v1", "127.0.0.1:5000/a/b__c:v1"),
@@ -391,11 +392,15 @@ mod tests {
             ("Debian", 0),
             ("a/B", 2),
             ("a//b", 2),
+            // In lower case this would be somebody's repository on Docker Hub.
+            ("Host/a", 0),
             ("ghcr.io/x/y..z", 11),
             ("debian:", 7),
             ("debian:a b", 8),
             ("debian@sha256:12", 7),
             ("host:99999/x", 5),
+            ("[::1]5000/x", 5),
+            ("[::]\u{9879}/6", 4),
             ("a/_b", 2),
         ] {
             let error = text.parse::<Reference>().unwrap_err();
