@@ -231,23 +231,29 @@ fn loadable(store: &Store, images: &[ArchiveImage]) -> Result<Vec<Loadable>, Sto
 
 /// The manifest itself or the first image of an index; artifacts and attestations are none.
 fn first_image(store: &Store, descriptor: &Descriptor) -> Result<Option<Manifest>, StoreError> {
-    let digest = digest_of(descriptor)?;
-    let bytes = document(store, &digest)?;
-    if media::is_index(&descriptor.media_type) {
-        let index: Index = parse(&bytes, store, &digest)?;
-        for child in &index.manifests {
-            if let Some(manifest) = first_image(store, child)? {
-                return Ok(Some(manifest));
-            }
+    let mut stack = vec![descriptor.clone()];
+    let mut seen = BTreeSet::new();
+    while let Some(descriptor) = stack.pop() {
+        if !seen.insert(descriptor.digest.clone()) {
+            continue;
         }
-        return Ok(None);
+        let digest = digest_of(&descriptor)?;
+        let bytes = document(store, &digest)?;
+        if media::is_index(&descriptor.media_type) {
+            let index: Index = parse(&bytes, store, &digest)?;
+            stack.extend(index.manifests.into_iter().rev());
+            continue;
+        }
+        let manifest: Manifest = parse(&bytes, store, &digest)?;
+        let is_image = matches!(
+            manifest.config.media_type.as_str(),
+            media::CONFIG | media::DOCKER_CONFIG
+        );
+        if is_image && !is_attestation(&descriptor) {
+            return Ok(Some(manifest));
+        }
     }
-    let manifest: Manifest = parse(&bytes, store, &digest)?;
-    let is_image = matches!(
-        manifest.config.media_type.as_str(),
-        media::CONFIG | media::DOCKER_CONFIG
-    );
-    Ok((is_image && !is_attestation(descriptor)).then_some(manifest))
+    Ok(None)
 }
 
 fn familiar(name: &str) -> String {
@@ -306,35 +312,37 @@ fn needed(store: &Store, images: &[ArchiveImage]) -> Result<Vec<Digest>, StoreEr
 type Fetch<'a> = dyn FnMut(&Digest, bool) -> Result<Option<Vec<u8>>, StoreError> + 'a;
 
 /// Calls `fetch` once for every blob below a descriptor; for documents it gives the bytes back.
+/// Indexes may be nested to any depth, so this keeps its own stack.
 fn visit(
     descriptor: &Descriptor,
     seen: &mut BTreeSet<String>,
     fetch: &mut Fetch<'_>,
 ) -> Result<(), StoreError> {
-    if !seen.insert(descriptor.digest.clone()) {
-        return Ok(());
-    }
-    let digest = digest_of(descriptor)?;
-    let is_index = media::is_index(&descriptor.media_type);
-    let is_manifest = media::is_manifest(&descriptor.media_type);
-    let Some(bytes) = fetch(&digest, is_index || is_manifest)? else {
-        return Ok(());
-    };
-    let damaged = |error: serde_json::Error| StoreError::Damaged {
-        path: digest.to_string().into(),
-        reason: error.to_string(),
-    };
-    let children = if is_index {
-        let index: Index = serde_json::from_slice(&bytes).map_err(damaged)?;
-        index.manifests
-    } else {
-        let manifest: Manifest = serde_json::from_slice(&bytes).map_err(damaged)?;
-        let mut children = vec![manifest.config];
-        children.extend(manifest.layers);
-        children
-    };
-    for child in &children {
-        visit(child, seen, fetch)?;
+    let mut stack = vec![descriptor.clone()];
+    while let Some(descriptor) = stack.pop() {
+        if !seen.insert(descriptor.digest.clone()) {
+            continue;
+        }
+        let digest = digest_of(&descriptor)?;
+        let is_index = media::is_index(&descriptor.media_type);
+        let is_manifest = media::is_manifest(&descriptor.media_type);
+        let Some(bytes) = fetch(&digest, is_index || is_manifest)? else {
+            continue;
+        };
+        let damaged = |error: serde_json::Error| StoreError::Damaged {
+            path: digest.to_string().into(),
+            reason: error.to_string(),
+        };
+        let children = if is_index {
+            let index: Index = serde_json::from_slice(&bytes).map_err(damaged)?;
+            index.manifests
+        } else {
+            let manifest: Manifest = serde_json::from_slice(&bytes).map_err(damaged)?;
+            let mut children = vec![manifest.config];
+            children.extend(manifest.layers);
+            children
+        };
+        stack.extend(children.into_iter().rev());
     }
     Ok(())
 }

@@ -179,3 +179,28 @@ fn skopeo_copies_what_was_written() {
         assert!(output.status.success(), "{source}: {said}");
     }
 }
+
+#[test]
+fn indexes_nested_very_deep_are_read_to_their_end() {
+    let (home, source) = store();
+    let mut image = image(&source);
+    for _ in 0..10_000 {
+        let index = Index {
+            schema_version: 2,
+            media_type: Some(media::INDEX.to_owned()),
+            artifact_type: None,
+            manifests: vec![image.descriptor.clone()],
+            subject: None,
+            annotations: None,
+        };
+        let bytes = serde_json::to_vec(&index).unwrap();
+        image.descriptor = put(&source, media::INDEX, &bytes);
+    }
+    let mut archive = Vec::new();
+    write_archive(&source, &[image], &mut archive).unwrap();
+    drop(home);
+    let (_home, target) = store();
+    let index = read_archive(&target, archive.as_slice()).unwrap();
+    let top = index.manifests[0].digest.parse().unwrap();
+    assert!(target.has_blob(&top));
+}
