@@ -1,14 +1,32 @@
 //! The step cache: what a step with these inputs gave the last time.
 //!
-//! One small file a step, named by the hash of the step's inputs. The parent enters the hash by its
-//! layers, so a step that gave the same bytes again does not rebuild what follows it.
+//! One small file a step, named by the hash of the step's inputs: the layer's diff id in the first
+//! line, and in the second what made it, for people. The parent enters the hash by its layers, so a
+//! step that gave the same bytes again does not rebuild what follows it.
 
 use std::fs;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use launchway_model::{ContentHasher, Digest, InputHash};
 use launchway_oci::{Layer, Store};
+use serde::{Deserialize, Serialize};
+
+/// What is remembered of how a step was made.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Made {
+    /// The instruction as written, on one line.
+    pub(crate) text: String,
+    pub(crate) took: Duration,
+}
+
+/// The second line of an entry.
+#[derive(Serialize, Deserialize)]
+struct MadeLine {
+    text: String,
+    took_ms: u64,
+}
 
 pub(crate) struct StepCache {
     dir: PathBuf,
@@ -24,19 +42,42 @@ impl StepCache {
     /// The layer that a step gave; absent when it never ran or its layer is gone.
     pub(crate) fn get(&self, key: &InputHash, store: &Store) -> Option<Layer> {
         let text = fs::read_to_string(self.dir.join(key.to_string())).ok()?;
-        let diff_id: Digest = text.trim_end().parse().ok()?;
+        let (diff_id, _) = read_entry(&text)?;
         store.layer(&diff_id)
     }
 
-    pub(crate) fn put(&self, key: &InputHash, layer: &Layer) -> std::io::Result<()> {
+    pub(crate) fn put(&self, key: &InputHash, layer: &Layer, made: &Made) -> std::io::Result<()> {
         let path = self.dir.join(key.to_string());
         let mut temporary = self.dir.join(format!(".{key}"));
         temporary.set_extension(std::process::id().to_string());
         let mut file = fs::File::create(&temporary)?;
-        writeln!(file, "{}", layer.diff_id)?;
+        let line = MadeLine {
+            text: made.text.clone(),
+            took_ms: u64::try_from(made.took.as_millis()).unwrap_or(u64::MAX),
+        };
+        let line = serde_json::to_string(&line).map_err(std::io::Error::from)?;
+        file.write_all(format!("{}\n{line}\n", layer.diff_id).as_bytes())?;
         drop(file);
         fs::rename(temporary, path)
     }
+}
+
+/// Reads an entry. One that is cut off is none: its end is the end of a line.
+pub(crate) fn read_entry(text: &str) -> Option<(Digest, Option<Made>)> {
+    let (first, rest) = text.split_once('\n')?;
+    let made = match rest.strip_suffix('\n') {
+        Some(line) => {
+            let line: MadeLine = serde_json::from_str(line).ok()?;
+            Some(Made {
+                text: line.text,
+                took: Duration::from_millis(line.took_ms),
+            })
+        }
+        // Entries of earlier versions have one line.
+        None if rest.is_empty() => None,
+        None => return None,
+    };
+    Some((first.parse().ok()?, made))
 }
 
 /// Starts the hash of a step on top of some layers.
@@ -68,19 +109,35 @@ mod tests {
             .commit_layer(working, &Stack::default(), &options)
             .unwrap();
         let key = step_key("test", &[]).finish();
+        let made = Made {
+            text: "RUN make\t\"x\"".to_owned(),
+            took: Duration::from_millis(1_500),
+        };
 
         let cache = StepCache::open(folder.path()).unwrap();
         assert!(cache.get(&key, &store).is_none());
-        cache.put(&key, &layer).unwrap();
+        cache.put(&key, &layer, &made).unwrap();
         // As another process would: from the disk alone.
         let again = StepCache::open(folder.path()).unwrap();
         assert_eq!(again.get(&key, &store).unwrap().diff_id, layer.diff_id);
         let names = fs::read_dir(folder.path().join("steps")).unwrap().count();
         assert_eq!(names, 1, "nothing temporary stays");
 
-        fs::write(folder.path().join("steps").join(key.to_string()), "damaged").unwrap();
+        let path = folder.path().join("steps").join(key.to_string());
+        let text = fs::read_to_string(&path).unwrap();
+        assert_eq!(
+            read_entry(&text).unwrap(),
+            (layer.diff_id.clone(), Some(made.clone()))
+        );
+        // However much of it a loss of power leaves, it is what it was or nothing.
+        let first = text.find('\n').unwrap() + 1;
+        for length in (0..text.len()).filter(|length| *length != first) {
+            fs::write(&path, &text[..length]).unwrap();
+            assert!(again.get(&key, &store).is_none(), "{length}");
+        }
+        fs::write(&path, "damaged").unwrap();
         assert!(again.get(&key, &store).is_none());
-        cache.put(&key, &layer).unwrap();
+        cache.put(&key, &layer, &made).unwrap();
         let empty = Store::open(&folder.path().join("other"), Flavour::User).unwrap();
         assert!(again.get(&key, &empty).is_none(), "its layer is not here");
     }

@@ -19,6 +19,8 @@ pub enum Event {
     StepStarted(Step),
     /// What a running step writes, as it comes; not cut into lines.
     Output(Step, Vec<u8>),
+    /// The step cannot go on yet: what it waits for. Told once.
+    Waiting(Step, String),
     /// The step's result was in the cache.
     StepCached(Step),
     StepDone(Step, Duration),

@@ -6,9 +6,10 @@ use launchway_context::{Filter, Selected, digest, select, select_with_parents};
 use launchway_diagnostics::{Span, Spanned};
 use launchway_dockerfile::{Add, Copy, CopySource, Heredoc, expand_keep_quotes, is_http_source};
 use launchway_model::ContentHasher;
-use launchway_oci::{CommitOptions, Stack, Tree};
+use launchway_oci::{Stack, Tree};
 
 use crate::archive;
+use crate::claim::Claim;
 use crate::copy::{CopyOptions, LayerBuilder, Ownership};
 use crate::native::{Build, StageState, StepDone};
 use crate::over::Over;
@@ -17,7 +18,7 @@ use crate::problems::{bad_archive, cannot_place, missing, unknown_user, unreadab
 use crate::remote::check_local;
 use crate::users::Accounts;
 use crate::web::{self, Download};
-use crate::{EngineError, codes};
+use crate::{EngineError, Step, codes};
 
 /// COPY and ADD in one form.
 pub(crate) struct CopyStep<'a> {
@@ -93,6 +94,7 @@ impl Build<'_> {
         state: &StageState<'_>,
         step: &CopyStep<'_>,
         span: Span,
+        at: &Step,
     ) -> Result<StepDone, EngineError> {
         let source_image;
         let source_stack;
@@ -190,13 +192,10 @@ impl Build<'_> {
         }
         let key = key.finish();
         let told = told(step, &taken, &destination);
-        if let Some(layer) = self.cached(&key) {
-            return Ok(StepDone {
-                layer,
-                told,
-                cached: true,
-            });
-        }
+        let claimed = match self.claim(key, at)? {
+            Claim::Found(layer) => return Ok(StepDone::cached(layer, told)),
+            Claim::Ours(claimed) => claimed,
+        };
         let working = self.engine.store.new_layer_on(&below)?;
         let seen = if linked {
             Stack::default()
@@ -207,7 +206,7 @@ impl Build<'_> {
         for one in &taken {
             self.place(&mut builder, tree, one, &destination, &options, step, span)?;
         }
-        self.commit(working, &below, &key, state, told)
+        self.commit(working, &below, claimed, state, told)
     }
 
     #[expect(clippy::too_many_arguments, reason = "one arm of copy_step")]
@@ -321,6 +320,7 @@ impl Build<'_> {
         &self,
         state: &mut StageState<'_>,
         path: &Spanned<String>,
+        at: &Step,
     ) -> Result<StepDone, EngineError> {
         let word = state.scope.expand(path)?;
         let current = state
@@ -346,51 +346,17 @@ impl Build<'_> {
         key.text("path", &workdir)
             .text("owner", &format!("{owner:?}"));
         let key = key.finish();
-        if let Some(layer) = self.cached(&key) {
-            return Ok(StepDone {
-                layer,
-                told,
-                cached: true,
-            });
-        }
+        let claimed = match self.claim(key, at)? {
+            Claim::Found(layer) => return Ok(StepDone::cached(layer, told)),
+            Claim::Ours(claimed) => claimed,
+        };
         let working = self.engine.store.new_layer_on(&below)?;
         if workdir != "/" {
             LayerBuilder::new(working.upper(), &below)
                 .make_directories(&workdir, owner, 0o755)
                 .map_err(|error| cannot_place(error, path.span))?;
         }
-        self.commit(working, &below, &key, state, told)
-    }
-
-    pub(crate) fn cached(&self, key: &launchway_model::InputHash) -> Option<launchway_oci::Layer> {
-        if self.request.options.no_cache {
-            return None;
-        }
-        self.cache.get(key, &self.engine.store)
-    }
-
-    pub(crate) fn commit(
-        &self,
-        working: launchway_oci::WorkingLayer,
-        below: &Stack,
-        key: &launchway_model::InputHash,
-        state: &StageState<'_>,
-        told: String,
-    ) -> Result<StepDone, EngineError> {
-        let options = CommitOptions {
-            clamp_mtime: self.request.options.epoch,
-            compress: state.compress,
-            ignore: Vec::new(),
-        };
-        let layer = self.engine.store.commit_layer(working, below, &options)?;
-        self.cache
-            .put(key, &layer)
-            .map_err(EngineError::io("write the step cache"))?;
-        Ok(StepDone {
-            layer,
-            told,
-            cached: false,
-        })
+        self.commit(working, &below, claimed, state, told)
     }
 
     fn destination(

@@ -8,6 +8,7 @@
 mod archive;
 mod cache;
 mod cancel;
+mod claim;
 pub mod codes;
 mod configure;
 mod container;

@@ -14,14 +14,16 @@ use launchway_model::ContentHasher;
 use launchway_oci::{EntryKind, Stack, Tree, WorkingLayer};
 use launchway_sandbox::MountSpec;
 use rustix::fs::FlockOperation;
+use rustix::io::Errno;
 
+use crate::claim::wait_for;
 use crate::copy::{CopyOptions, LayerBuilder, Ownership};
 use crate::files::{absolute, below_root};
 use crate::native::{Build, StageState};
 use crate::over::Over;
 use crate::problems::{cannot_place, unreadable};
 use crate::secret_directory::SecretDirectory;
-use crate::{EngineError, codes};
+use crate::{EngineError, Step, codes};
 
 /// The mounts of one step; dropping it lets locks go and removes what was made for the step.
 pub(crate) struct PreparedMounts {
@@ -104,7 +106,9 @@ impl PreparedMounts {
         &mut self,
         build: &Build<'_>,
         state: &StageState<'_>,
+        step: &Step,
     ) -> Result<(), EngineError> {
+        self.lock_caches(build, step)?;
         for (mount, span) in std::mem::take(&mut self.mounts) {
             match &mount {
                 RunMount::Tmpfs { target, size } => self.specs.push(MountSpec::Tmpfs {
@@ -131,6 +135,50 @@ impl PreparedMounts {
                 RunMount::Secret { .. } => self.open_secret(build, &mount, span)?,
             }
             self.mounts.push((mount, span));
+        }
+        Ok(())
+    }
+
+    /// Takes the locks of all locked caches, in one order for all builds, so that no two of them
+    /// wait for each other; a cache that is mounted twice is locked once.
+    fn lock_caches(&mut self, build: &Build<'_>, step: &Step) -> Result<(), EngineError> {
+        let locked: BTreeMap<PathBuf, String> = self
+            .mounts
+            .iter()
+            .filter_map(|(mount, _)| match mount {
+                RunMount::Cache {
+                    id,
+                    sharing: CacheSharing::Locked,
+                    ..
+                } => Some((cache_root(&build.engine.state, id), id.clone())),
+                _ => None,
+            })
+            .collect();
+        for (root, id) in locked {
+            let failed = |error| EngineError::io(format!("lock the cache mount `{id}`"))(error);
+            fs::create_dir_all(&root).map_err(failed)?;
+            let file = File::create(root.join("0.lock")).map_err(failed)?;
+            let mut trouble = None;
+            let lock = wait_for(
+                build.cancellation,
+                || match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
+                    Ok(()) => Ok(Some(())),
+                    Err(Errno::WOULDBLOCK | Errno::INTR) => Ok(None),
+                    Err(error) => {
+                        trouble = Some(error);
+                        Ok(Some(()))
+                    }
+                },
+                || {
+                    let why = format!("another step uses the cache mount `{id}`");
+                    build.tell_waiting(step, &why);
+                },
+            );
+            lock?;
+            if let Some(error) = trouble {
+                return Err(failed(error.into()));
+            }
+            self._locks.push(file);
         }
         Ok(())
     }
@@ -238,13 +286,7 @@ impl PreparedMounts {
         else {
             return Ok(());
         };
-        let mut name = ContentHasher::new("launchway/cache-mount/1");
-        name.text("id", id);
-        let root = build
-            .engine
-            .state
-            .join("cache-mounts")
-            .join(name.finish().to_string());
+        let root = cache_root(&build.engine.state, id);
         fs::create_dir_all(&root).map_err(EngineError::io("create a cache mount"))?;
         let (slot, lock) = take_slot(&root, *sharing)
             .map_err(EngineError::io(format!("lock the cache mount `{id}`")))?;
@@ -285,16 +327,19 @@ impl PreparedMounts {
     }
 }
 
-/// Picks the directory of a cache mount, and the lock that goes with it.
+/// Where the directories of a cache mount are.
+fn cache_root(state: &Path, id: &str) -> PathBuf {
+    let mut name = ContentHasher::new("launchway/cache-mount/1");
+    name.text("id", id);
+    state.join("cache-mounts").join(name.finish().to_string())
+}
+
+/// Picks the directory of a cache mount, and the lock that goes with it. That of a locked one was
+/// taken before, see `lock_caches`.
 fn take_slot(root: &Path, sharing: CacheSharing) -> io::Result<(String, Option<File>)> {
     let lock_file = |slot: &str| File::create(root.join(format!("{slot}.lock")));
     match sharing {
-        CacheSharing::Shared => Ok(("0".to_owned(), None)),
-        CacheSharing::Locked => {
-            let file = lock_file("0")?;
-            rustix::fs::flock(&file, FlockOperation::LockExclusive)?;
-            Ok(("0".to_owned(), Some(file)))
-        }
+        CacheSharing::Shared | CacheSharing::Locked => Ok(("0".to_owned(), None)),
         CacheSharing::Private => {
             for number in 0.. {
                 let slot = number.to_string();
@@ -437,16 +482,5 @@ mod tests {
         let (shared, lock) = take(CacheSharing::Shared);
         assert_eq!(shared, "0");
         assert!(lock.is_none());
-    }
-
-    #[test]
-    fn a_locked_cache_is_waited_for() {
-        let folder = tempfile::tempdir().unwrap();
-        let root = folder.path().to_owned();
-        let held = take_slot(&root, CacheSharing::Locked).unwrap();
-        let waiting = std::thread::spawn(move || take_slot(&root, CacheSharing::Locked).unwrap().0);
-        assert!(!waiting.is_finished());
-        drop(held);
-        assert_eq!(waiting.join().unwrap(), "0");
     }
 }

@@ -352,13 +352,15 @@ impl<'a> Build<'a> {
                 state,
                 &crate::files::CopyStep::of_copy(copy),
                 instruction.span,
+                &step,
             ),
             InstructionKind::Add(add) => self.copy_step(
                 state,
                 &crate::files::CopyStep::of_add(add),
                 instruction.span,
+                &step,
             ),
-            InstructionKind::Workdir(path) => self.workdir_step(state, path),
+            InstructionKind::Workdir(path) => self.workdir_step(state, path, &step),
             _ => unreachable!("every other instruction was configured above"),
         };
         match result {
@@ -419,6 +421,16 @@ pub(crate) struct StepDone {
     /// What history says of it.
     pub(crate) told: String,
     pub(crate) cached: bool,
+}
+
+impl StepDone {
+    pub(crate) fn cached(layer: Layer, told: String) -> Self {
+        Self {
+            layer,
+            told,
+            cached: true,
+        }
+    }
 }
 
 /// Reads a trigger of a base image; problems are shown at the FROM line that brought it.

@@ -14,6 +14,7 @@ use launchway_sandbox::{
     BinfmtStatus, ExecFailure, Exit, RunSpec, SandboxError, Stdio, Stream, UserIds, binfmt_status,
 };
 
+use crate::claim::Claim;
 use crate::configure::with_shell;
 use crate::copy::LayerBuilder;
 use crate::files::below_root;
@@ -66,13 +67,10 @@ impl Build<'_> {
         mounts.hash(&mut key);
         let key = key.finish();
         let told = told(state, &argv);
-        if let Some(layer) = self.cached(&key) {
-            return Ok(StepDone {
-                layer,
-                told,
-                cached: true,
-            });
-        }
+        let claimed = match self.claim(key, step)? {
+            Claim::Found(layer) => return Ok(StepDone::cached(layer, told)),
+            Claim::Ours(claimed) => claimed,
+        };
         check_platform(state.platform(), span)?;
 
         let working = self.engine.store.new_layer_on(&below)?;
@@ -81,7 +79,7 @@ impl Build<'_> {
                 .make_directories(&workdir, (0, 0), 0o755)
                 .map_err(|error| cannot_place(error, span))?;
         }
-        mounts.open(self, state)?;
+        mounts.open(self, state, step)?;
         let mut variables = state.scope.variables.clone();
         variables.extend(self.proxy_variables());
         let mut specs = mounts.specs();
@@ -123,7 +121,7 @@ impl Build<'_> {
             .into_inner()
             .unwrap_or_else(std::sync::PoisonError::into_inner);
         match exit {
-            Exit::Code(0) => self.commit(working, &below, &key, state, told),
+            Exit::Code(0) => self.commit(working, &below, claimed, state, told),
             other => Err(failed_step(
                 &other,
                 &tail,

@@ -114,7 +114,7 @@ impl Store {
         }
         let size = self.blob_size(blob)?;
         let pulled = descriptor(media_type, blob, size);
-        let _lock = self.lock(diff_id.hex())?;
+        let _lock = self.turn(diff_id.hex())?;
         if let Some(layer) = self.layer(diff_id) {
             // A blob that is gone is replaced by the one that is here now.
             if self.remembered(&layer, PULLED_FILE)?.as_ref() != Some(&pulled) {
@@ -179,7 +179,7 @@ impl Store {
             entries: unpacked.entries,
             root: unpacked.has_root,
         };
-        let _lock = self.lock(packed.diff_id.hex())?;
+        let _lock = self.turn(packed.diff_id.hex())?;
         self.settle(&home, &packed.diff_id, &file, packed.blob.as_ref())
     }
 
@@ -260,7 +260,7 @@ impl Store {
         if let Some(found) = self.known_blob(&layer, compression)? {
             return Ok(found);
         }
-        let _lock = self.lock(diff_id.hex())?;
+        let _lock = self.turn(diff_id.hex())?;
         if let Some(found) = self.known_blob(&layer, compression)? {
             return Ok(found);
         }

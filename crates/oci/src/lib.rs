@@ -26,6 +26,7 @@ mod tar_read;
 mod tar_write;
 mod temp;
 mod tree;
+mod turn;
 mod unpack;
 #[cfg(test)]
 mod unpack_tests;
@@ -42,4 +43,5 @@ pub use stack::Stack;
 pub use store::Store;
 pub use temp::{BlobWriter, TempPath, WorkingLayer};
 pub use tree::{EntryKind, Tree, TreeEntry, resolve, walk};
+pub use turn::Turn;
 pub use unpack::{Flavour, UnpackOptions, Whiteouts, unpack};

@@ -4,7 +4,7 @@
 //! oci-layout, blobs/<algorithm>/<hex>    an OCI image layout's blobs
 //! layers/<algorithm>/<hex>/fs            an unpacked layer, by its diff id
 //! layers/<algorithm>/<hex>/*             what is remembered about it
-//! locks/<hex>                            held while a layer is being made
+//! locks/<name>                           turns: what is done by one at a time, and only then there
 //! tmp/<process>-<n>/                     everything unfinished
 //! ```
 //!
@@ -22,7 +22,7 @@ use launchway_model::{Algorithm, Digest};
 use crate::error::At;
 use crate::hash::{Hasher, hash_reader};
 use crate::temp::Session;
-use crate::{BlobWriter, Flavour, Stack, StoreError, TempPath, Tree, WorkingLayer};
+use crate::{BlobWriter, Flavour, Stack, StoreError, TempPath, Tree, Turn, WorkingLayer};
 
 /// Blobs and layers under one directory. Clones share one handle.
 #[derive(Clone, Debug)]
@@ -257,7 +257,19 @@ impl Store {
         fs::rename(&temp, path).at("move a file to", path)
     }
 
-    pub(crate) fn lock(&self, name: &str) -> Result<fs::File, StoreError> {
-        crate::temp::lock(&self.root().join("locks").join(name))
+    /// The turn of this name, among all threads and processes of the store; waits for it.
+    ///
+    /// # Errors
+    /// When the disk fails.
+    pub fn turn(&self, name: &str) -> Result<Turn, StoreError> {
+        Turn::wait(self.root().join("locks").join(name))
+    }
+
+    /// The turn of this name, unless somebody has it.
+    ///
+    /// # Errors
+    /// When the disk fails.
+    pub fn try_turn(&self, name: &str) -> Result<Option<Turn>, StoreError> {
+        Turn::try_now(self.root().join("locks").join(name))
     }
 }

@@ -16,6 +16,7 @@ use crate::StoreError;
 use crate::error::At;
 use crate::hash::Hasher;
 use crate::store::Store;
+use crate::turn::open_lock;
 
 /// The temporary directory of one opened store.
 #[derive(Debug)]
@@ -72,15 +73,6 @@ pub(crate) fn lock(path: &Path) -> Result<File, StoreError> {
             Err(error) => return Err(error).at("take the lock", path),
         }
     }
-}
-
-fn open_lock(path: &Path) -> io::Result<File> {
-    File::options()
-        .read(true)
-        .write(true)
-        .create(true)
-        .truncate(false)
-        .open(path)
 }
 
 fn clean(tmp: &Path) -> Result<(), StoreError> {

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::future::try_join_all;
@@ -19,6 +20,8 @@ use crate::sources::Sources;
 
 /// How many blobs come in at once.
 const PULLS: usize = 3;
+/// How often somebody looks whether another process has got a blob.
+const LOOK_EVERY: Duration = Duration::from_millis(50);
 /// How large a configuration may be, in bytes.
 const CONFIG_LIMIT: u64 = 8 << 20;
 
@@ -240,11 +243,19 @@ impl Puller {
         if self.store.has_blob(&digest) {
             return Ok(digest);
         }
-        let _turn = self
+        let _slot = self
             .pulls
             .acquire()
             .await
             .expect("the semaphore is never closed");
+        // Another process may be at the same blob; then this one waits and takes what it got.
+        let name = format!("blob-{}", digest.hex());
+        let _turn = loop {
+            match self.store.try_turn(&name)? {
+                Some(turn) => break turn,
+                None => tokio::time::sleep(LOOK_EVERY).await,
+            }
+        };
         if !self.store.has_blob(&digest) {
             let temporary = self.store.temp_path();
             let (client, wanted, path) = (&self.client, &digest, temporary.path());

@@ -11,6 +11,7 @@
 //! | `step-started` | `node`, `platform`, `stage`, `number`, `of`, `text` |
 //! | `step-output` | `node`, `platform`, `stage`, `number`, `of`, `line`: one whole line without control characters |
 //! | `step-cached` | `node`, `platform`, `stage`, `number`, `of` |
+//! | `step-waiting` | `node`, `platform`, `stage`, `number`, `of`, `why` |
 //! | `step-done`, `step-failed` | `node`, `platform`, `stage`, `number`, `of`, `seconds` |
 //! | `node-done` | `node`, `platform`, `seconds` |
 //! | `node-failed` | `node`, `platform` |
@@ -110,6 +111,11 @@ impl Json {
                     .or_insert_with(|| (of_step(step), Output::default()));
                 let lines = output.push(bytes).into_iter();
                 lines.map(|line| output_line(fields, line)).collect()
+            }
+            Build::Waiting(step, why) => {
+                let mut fields = of_step(step);
+                fields.push(("why", json!(why)));
+                vec![("step-waiting", fields)]
             }
             Build::StepCached(step) => vec![("step-cached", of_step(step))],
             Build::StepDone(step, took) | Build::StepFailed(step, took) => {

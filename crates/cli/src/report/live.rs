@@ -317,7 +317,7 @@ impl Work {
                 let key = step_key(who, step);
                 self.running.retain(|running| running.key != key);
             }
-            Build::Output(..) | Build::Warning(_) => {}
+            Build::Output(..) | Build::Waiting(..) | Build::Warning(_) => {}
         }
     }
 }

@@ -137,6 +137,10 @@ impl Story {
                 let lines = output.push(bytes).into_iter();
                 lines.map(|line| entry(who, Mark::Output, line)).collect()
             }
+            Build::Waiting(step, why) => {
+                let text = format!("{} waits: {why}", step_name(step));
+                vec![entry(who, Mark::Note, text)]
+            }
             Build::StepCached(step) => {
                 self.running.remove(&step_key(who, step));
                 let text = format!("{} cached", step_name(step));

@@ -93,7 +93,7 @@ fn temporary(lab: &Lab) -> Vec<String> {
         .collect()
 }
 
-fn signal(process: &Child, name: &str) {
+pub(crate) fn signal(process: &Child, name: &str) {
     let status = Command::new("sh")
         .args(["-c", &format!("kill -{name} {}", process.id())])
         .status()

@@ -8,3 +8,4 @@ mod interrupt;
 mod lab;
 mod reproducible;
 mod rootless;
+mod sharing;

@@ -1,0 +1,153 @@
+//! A step is done once, however many builds come to it at the same time.
+//!
+//! Who comes first has the step's turn and makes the layer; the others wait, and find it in the
+//! cache. When the first one fails or dies, the next one goes on. The order in which a build takes
+//! what others may wait for is always the same, so nobody waits in a circle: a step's turn, then its
+//! locked cache mounts by their names, then a layer's turn, each of them given back before the next
+//! step.
+
+use std::time::{Duration, Instant};
+
+use launchway_model::InputHash;
+use launchway_oci::{CommitOptions, Layer, Stack, StoreError, Turn, WorkingLayer};
+
+use crate::cache::Made;
+use crate::native::{Build, StageState, StepDone};
+use crate::{Cancellation, EngineError, Event, Step};
+
+/// How often a build looks whether what it waits for is free. Short beside any step.
+const LOOK_EVERY: Duration = Duration::from_millis(40);
+
+/// What came of claiming a step.
+pub(crate) enum Claim {
+    /// It is done; here is its layer.
+    Found(Layer),
+    /// It is ours to do.
+    Ours(Claimed),
+}
+
+/// A step that nobody else does as long as this lives.
+pub(crate) struct Claimed {
+    key: InputHash,
+    text: String,
+    started: Instant,
+    _turn: Option<Turn>,
+}
+
+impl Build<'_> {
+    /// Finds the step's result, or takes its turn. Waits while another build has it.
+    pub(crate) fn claim(&self, key: InputHash, step: &Step) -> Result<Claim, EngineError> {
+        let ours = |key, turn| {
+            Claim::Ours(Claimed {
+                key,
+                text: step.text.clone(),
+                started: Instant::now(),
+                _turn: turn,
+            })
+        };
+        // Who wants no cache wants nobody else's result either.
+        if self.request.options.no_cache {
+            return Ok(ours(key, None));
+        }
+        let store = &self.engine.store;
+        let find = |key: &InputHash| self.cache.get(key, store);
+        if let Some(layer) = find(&key) {
+            return Ok(Claim::Found(layer));
+        }
+        let turn = wait_for(
+            self.cancellation,
+            || store.try_turn(&format!("step-{key}")),
+            || self.tell_waiting(step, "another build is at the same step"),
+        )?;
+        Ok(match find(&key) {
+            Some(layer) => Claim::Found(layer),
+            None => ours(key, Some(turn)),
+        })
+    }
+
+    pub(crate) fn tell_waiting(&self, step: &Step, why: &str) {
+        (self.events)(Event::Waiting(step.clone(), why.to_owned()));
+    }
+
+    /// Makes a layer of what the step did, and remembers it.
+    pub(crate) fn commit(
+        &self,
+        working: WorkingLayer,
+        below: &Stack,
+        claimed: Claimed,
+        state: &StageState<'_>,
+        told: String,
+    ) -> Result<StepDone, EngineError> {
+        let options = CommitOptions {
+            clamp_mtime: self.request.options.epoch,
+            compress: state.compress,
+            ignore: Vec::new(),
+        };
+        let layer = self.engine.store.commit_layer(working, below, &options)?;
+        let made = Made {
+            text: claimed.text.clone(),
+            took: claimed.started.elapsed(),
+        };
+        self.cache
+            .put(&claimed.key, &layer, &made)
+            .map_err(EngineError::io("write the step cache"))?;
+        Ok(StepDone {
+            layer,
+            told,
+            cached: false,
+        })
+    }
+}
+
+/// Waits for something that others hold, until it is free or the build is cancelled. `waiting` is
+/// called once, when there is something to wait for.
+pub(crate) fn wait_for<T>(
+    cancellation: &Cancellation,
+    mut take: impl FnMut() -> Result<Option<T>, StoreError>,
+    waiting: impl FnOnce(),
+) -> Result<T, EngineError> {
+    if let Some(taken) = take()? {
+        return Ok(taken);
+    }
+    waiting();
+    loop {
+        cancellation.check()?;
+        std::thread::sleep(LOOK_EVERY);
+        if let Some(taken) = take()? {
+            return Ok(taken);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn waiting_is_told_once_and_ends_with_the_build() {
+        let cancellation = Cancellation::default();
+        let told = std::cell::Cell::new(0);
+        let mut left = 3;
+        let got = wait_for(
+            &cancellation,
+            || {
+                left -= 1;
+                Ok((left == 0).then_some("it"))
+            },
+            || told.set(told.get() + 1),
+        );
+        assert_eq!((got.unwrap(), told.get()), ("it", 1));
+        let got = wait_for(&cancellation, || Ok(Some(())), || told.set(9));
+        assert!(got.is_ok());
+        assert_eq!(told.get(), 1, "what is free is not waited for");
+        let got = wait_for(
+            &cancellation,
+            || {
+                cancellation.cancel();
+                Ok(None::<()>)
+            },
+            || {},
+        );
+        assert!(matches!(got, Err(EngineError::Cancelled)));
+    }
+}
