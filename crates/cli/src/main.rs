@@ -1,6 +1,7 @@
 //! `launchway`: arguments in, exit code out. Everything else is a command's business.
 
 mod commands;
+mod csv;
 mod failure;
 mod family;
 mod lacking;

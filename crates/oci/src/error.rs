@@ -52,6 +52,8 @@ pub enum StoreError {
     NotRepresentable { path: PathBuf, reason: &'static str },
     #[error("{path} in the store is damaged: {reason}", path = path.display())]
     Damaged { path: PathBuf, reason: String },
+    #[error("{path} is in several of the images that are to be written together", path = _0.display())]
+    SamePath(PathBuf),
     #[error("{path} is not an OCI image layout: {reason}", path = path.display())]
     NotALayout { path: PathBuf, reason: String },
 }

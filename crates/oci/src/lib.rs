@@ -8,6 +8,7 @@
 mod canon;
 mod compress;
 mod error;
+mod export;
 #[cfg(any(test, fuzzing))]
 pub mod fuzzing;
 mod hash;
@@ -34,6 +35,7 @@ mod xattr;
 
 pub use compress::Compression;
 pub use error::{StoreError, UnpackError};
+pub use export::{ExportedFiles, write_files_to_folder, write_files_to_tar};
 pub use hash::{Hasher, hash_reader};
 pub use index::{Conflict, ConflictKind, IndexError, IndexedKind, IndexedPath, PathIndex};
 pub use layer::{CommitOptions, Layer};

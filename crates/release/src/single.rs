@@ -34,17 +34,20 @@ pub struct SingleBuild {
     pub named: BTreeMap<String, Reference>,
     pub secrets: Secrets,
     pub options: BuildOptions,
-    pub compression: Compression,
 }
 
-/// What came of it; everything is in the local store.
+/// What came of it; its layers are in the local store.
 pub struct SingleImage {
+    images: Vec<(Platform, Image)>,
+    pub warnings: Vec<Diagnostic>,
+}
+
+/// A built image with its layers compressed and its documents written; all is in the local store.
+pub struct PackedImage {
     /// The manifest, or the index when several platforms were asked for.
     pub descriptor: Descriptor,
     document: Document,
     made: Vec<(Platform, Made)>,
-    images: Vec<(Platform, Image)>,
-    pub warnings: Vec<Diagnostic>,
 }
 
 /// Builds every platform, one after the other.
@@ -56,7 +59,6 @@ pub async fn build(
     events: Arc<dyn Fn(Event) + Send + Sync>,
 ) -> Result<SingleImage, ReleaseError> {
     let build = Arc::new(build);
-    let mut made = Vec::new();
     let mut warnings = Vec::new();
     let mut images = Vec::new();
     for platform in &build.platforms {
@@ -104,42 +106,50 @@ pub async fn build(
                 warnings.push(warning);
             }
         }
-        images.push((platform.clone(), image.clone()));
-        made.push((
-            platform.clone(),
-            made_of(puller.store(), build.compression, image, &[]).await?,
-        ));
+        images.push((platform.clone(), image));
     }
-    let store = puller.store();
-    let mut manifests = Vec::new();
-    for (platform, one) in &made {
-        store.put_blob(&one.config_document.bytes)?;
-        store.put_blob(&one.manifest.bytes)?;
-        manifests.push((platform.clone(), one.manifest.descriptor()));
-    }
-    let document = match made.as_slice() {
-        [(_, only)] => only.manifest.clone(),
-        _ => index(&manifests, None),
-    };
-    store.put_blob(&document.bytes)?;
-    Ok(SingleImage {
-        descriptor: document.descriptor(),
-        document,
-        made,
-        images,
-        warnings,
-    })
+    Ok(SingleImage { images, warnings })
 }
 
 impl SingleImage {
-    /// The digest of the manifest or index.
-    pub fn digest(&self) -> &Digest {
-        &self.document.digest
-    }
-
     /// The unpacked image of each platform.
     pub fn images(&self) -> &[(Platform, Image)] {
         &self.images
+    }
+
+    /// Compresses the layers and writes the documents.
+    pub async fn pack(
+        &self,
+        puller: &Puller,
+        compression: Compression,
+    ) -> Result<PackedImage, ReleaseError> {
+        let store = puller.store();
+        let mut made = Vec::new();
+        let mut manifests = Vec::new();
+        for (platform, image) in &self.images {
+            let one = made_of(store, compression, image.clone(), &[]).await?;
+            store.put_blob(&one.config_document.bytes)?;
+            store.put_blob(&one.manifest.bytes)?;
+            manifests.push((platform.clone(), one.manifest.descriptor()));
+            made.push((platform.clone(), one));
+        }
+        let document = match made.as_slice() {
+            [(_, only)] => only.manifest.clone(),
+            _ => index(&manifests, None),
+        };
+        store.put_blob(&document.bytes)?;
+        Ok(PackedImage {
+            descriptor: document.descriptor(),
+            document,
+            made,
+        })
+    }
+}
+
+impl PackedImage {
+    /// The digest of the manifest or index.
+    pub fn digest(&self) -> &Digest {
+        &self.document.digest
     }
 
     /// Pushes to every reference; one without a tag gets `latest`, as with Docker.

@@ -1,8 +1,8 @@
 //! The Dockerfiles in `corpus/`: small cases that any builder has to build alike.
 //!
 //! A case is a folder `corpus/TOPIC/NAME` with a Dockerfile and its context. Beside them may stand
-//! `case.toml` (`args`, `target`, `platform`, `file`, `secrets`, `fails`, `newer`), and `prepare.sh` for what git does
-//! not keep. The Dockerfiles start from `${BASE}`, a busybox that is made here, or from `${DEBIAN}`;
+//! `case.toml` (`args`, `target`, `platform`, `file`, `secrets`, `contexts`, `fails`, `newer`), and `prepare.sh` for
+//! what git does not keep. The Dockerfiles start from `${BASE}`, a busybox that is made here, or from `${DEBIAN}`;
 //! both default to images that everybody has, so a case can also be built by hand.
 
 use std::collections::BTreeMap;
@@ -44,6 +44,9 @@ pub struct Case {
     file: Option<String>,
     /// Ids, and files of the case.
     secrets: BTreeMap<String, String>,
+    /// Named contexts: folders of the case, or what `--build-context` takes, in which a path after
+    /// `oci-layout://` is one of the case too, and `${BASE}` and `${DEBIAN}` are filled in.
+    contexts: BTreeMap<String, String>,
 }
 
 /// What the cases start from.
@@ -124,6 +127,19 @@ impl Case {
         if let Some(file) = &self.file {
             flag("-f", context.join(file).into());
         }
+        for (name, value) in &self.contexts {
+            let value = value
+                .replace("${BASE}", &bases.busybox)
+                .replace("${DEBIAN}", &bases.debian);
+            let value = match value.split_once("://") {
+                Some(("oci-layout", path)) => {
+                    format!("oci-layout://{}", context.join(path).display())
+                }
+                Some(_) => value,
+                None => context.join(value).display().to_string(),
+            };
+            flag("--build-context", format!("{name}={value}").into());
+        }
         for (id, file) in &self.secrets {
             let file = context.join(file);
             flag("--secret", format!("id={id},src={}", file.display()).into());
@@ -159,6 +175,7 @@ impl Case {
             newer: false,
             file: None,
             secrets: BTreeMap::new(),
+            contexts: BTreeMap::new(),
         };
         let path = folder.join(SETTINGS);
         let text = match fs::read_to_string(&path) {
@@ -184,6 +201,7 @@ impl Case {
                 "newer" => case.newer = matches!(value.get_ref(), DeValue::Boolean(true)),
                 "args" => case.args = texts(value.get_ref()).map_err(wrong)?,
                 "secrets" => case.secrets = texts(value.get_ref()).map_err(wrong)?,
+                "contexts" => case.contexts = texts(value.get_ref()).map_err(wrong)?,
                 other => return Err(wrong(format!("unknown key {other}"))),
             }
         }

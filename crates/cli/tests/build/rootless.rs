@@ -1,7 +1,7 @@
 //! Building as a user without privileges.
 
 use std::fs;
-use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::path::Path;
 use std::process::Command;
 
@@ -75,15 +75,23 @@ fn a_user_builds_what_root_builds() {
         .arg(&home)
         .arg(&context));
     let layout = home.join("layout");
+    let files = home.join("files");
     let line = format!(
-        "cd {home} && HOME={home} exec {program} --state-dir {home}/state dockerfile build --output type=oci,tar=false,dest={layout} {context}",
+        "cd {home} && HOME={home} exec {program} --state-dir {home}/state dockerfile build --output type=oci,tar=false,dest={layout} --output {files} {context}",
         home = home.display(),
         program = program.display(),
         layout = layout.display(),
+        files = files.display(),
         context = context.display(),
     );
     let built = outcome(Command::new("su").args([user.0.as_str(), "-c", &line]));
     assert_eq!(built.code, Some(0), "{}", built.stderr);
     let as_user = flatten(&layout, None).expect("reading the layout");
     assert_eq!(compare(&as_root, &as_user), Vec::<Difference>::new());
+    // Files that come out belong to who asked for them, whomever they belong to in the image.
+    let own = fs::metadata(&home).expect("looking").uid();
+    for file in ["f", "id", "bin/busybox", "work/id"] {
+        let found = fs::metadata(files.join(file)).expect("looking");
+        assert_eq!(found.uid(), own, "{file}");
+    }
 }

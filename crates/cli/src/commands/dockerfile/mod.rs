@@ -1,5 +1,8 @@
 //! `launchway dockerfile build`: one plain Dockerfile, with buildx's flags.
 
+mod output;
+mod write;
+
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -9,10 +12,12 @@ use launchway_context::{Context, ContextError, JunkRules, read_ignore_rules};
 use launchway_diagnostics::SourceMap;
 use launchway_engine::{BuildOptions, Cancellation, Secrets};
 use launchway_model::{Platform, Reference};
-use launchway_oci::{ArchiveImage, Compression, write_archive, write_layout};
+use launchway_oci::Compression;
 use launchway_registry::ClientEvent;
 use launchway_release::{Puller, single};
 
+use self::output::{Output, Target};
+use self::write::Built;
 use super::Result;
 use crate::failure::Failure;
 use crate::family::{NetworkArguments, parse_platform, warn};
@@ -66,8 +71,19 @@ struct Build {
     /// What RUN steps see of the network: host, none, or default (which is host)
     #[arg(long, default_value = "default", value_parser = ["default", "host", "none"], value_name = "MODE")]
     network: String,
-    /// Where the result goes: type=oci,dest=FILE or type=oci,dest=DIR,tar=false or type=docker,dest=FILE
-    #[arg(long, short, value_name = "type=TYPE,dest=PATH")]
+    /// Where the result goes: DIR, - or type=TYPE,dest=PATH
+    ///
+    /// DIR is short for type=local,dest=DIR, and - for type=tar,dest=-, the files as a tar on stdout.
+    /// The types are
+    ///   local      the files of the image in a folder, laid over what is there
+    ///   tar        the files of the image as a tar
+    ///   oci        the image as an OCI layout in one file, or with tar=false in a folder
+    ///   docker     the same file; `docker load` takes it
+    ///   image      the image stays in the local store; with push=true it is pushed to name=REFERENCE
+    ///   registry   the same as type=image,push=true
+    ///   cacheonly  nothing but the step cache
+    /// A value with a comma is quoted with its name: type=local,"dest=a,b".
+    #[arg(long, short, value_name = "type=TYPE,dest=PATH", verbatim_doc_comment)]
     output: Vec<String>,
     /// A name for the result
     #[arg(long, short, value_name = "REFERENCE")]
@@ -85,31 +101,20 @@ struct Build {
     registries: NetworkArguments,
 }
 
-/// Where a result goes.
-enum Output {
-    OciArchive(PathBuf),
-    OciLayout(PathBuf),
-    Docker(PathBuf),
-}
-
 pub(crate) fn run(arguments: &Arguments, settings: &Settings) -> Result {
     let Command::Build(arguments) = &arguments.command;
     let outputs = arguments
         .output
         .iter()
-        .map(|text| parse_output(text))
+        .map(|text| output::parse(text))
         .collect::<Result<Vec<_>>>()?;
+    write::check(&outputs, settings.json)?;
     let references = arguments
         .tag
         .iter()
         .map(|text| parse_reference("--tag", text))
         .collect::<Result<Vec<_>>>()?;
-    if arguments.push && references.is_empty() {
-        return Err(Failure::usage(
-            "--push needs a name to push to",
-            "give one with --tag",
-        ));
-    }
+    let pushed = pushed(arguments.push, &outputs, &references)?;
     let platforms = if arguments.platform.is_empty() {
         vec![settings.host_platform.clone()]
     } else {
@@ -119,9 +124,14 @@ pub(crate) fn run(arguments: &Arguments, settings: &Settings) -> Result {
             .map(|text| parse_platform(text))
             .collect::<Result<Vec<Platform>>>()?
     };
-    let (build, sources) = read_build(arguments, settings, platforms)?;
+    let compression = compression(&arguments.compression, &outputs)?;
+    // An image is made when something takes it, and when nothing else is wanted.
+    let packs = outputs.is_empty()
+        || !pushed.is_empty()
+        || outputs.iter().any(|output| output.to.is_image());
+    let (mut build, sources) = read_build(arguments, settings, platforms)?;
+    build.options.compress = packs.then_some(compression);
     let builder = Builder::open(settings)?;
-    let mut build = build;
     build.options.host_ca = builder.host_ca(arguments.host_ca, settings)?;
     let reporter = toolbox::reporter(settings);
     let on_transfer = reporter.on_release();
@@ -138,34 +148,105 @@ pub(crate) fn run(arguments: &Arguments, settings: &Settings) -> Result {
     let puller = Puller::new(client, builder.store.clone());
     let cancellation = Cancellation::default();
     let events = reporter.on_build();
+    let epoch = build.options.epoch.filter(|_| build.options.epoch_is_asked);
     let result = toolbox::block_on(&cancellation, async {
         let image = single::build(build, &puller, &builder.engine, &cancellation, events).await?;
-        if arguments.push {
-            image.push(&puller, &references).await?;
+        let packed = match packs {
+            true => Some(image.pack(&puller, compression).await?),
+            false => None,
+        };
+        let built = Built {
+            image: &image,
+            packed: packed.as_ref(),
+            names: &references,
+            store: &builder.store,
+            epoch,
+            cancellation: &cancellation,
+        };
+        // This thread has nothing else to do; what was asked to be cancelled meanwhile is seen.
+        let written = tokio::task::block_in_place(|| {
+            outputs.iter().try_for_each(|output| built.write(output))
+        });
+        if written.is_ok()
+            && let Some(packed) = &packed
+        {
+            packed.push(&puller, &pushed).await?;
         }
-        Ok(image)
+        Ok((image, packed, written))
     })?;
     reporter.finish();
-    let image = result.map_err(|error| Failure::release(&error, &sources))?;
+    let (image, packed, written) = result.map_err(|error| Failure::release(&error, &sources))?;
     warn(&image.warnings, &sources, settings);
-    for output in &outputs {
-        write(output, &image, &references, &builder)?;
-    }
+    written?;
+    let digest = packed.as_ref().map(|packed| packed.digest().to_string());
     if settings.json {
-        let event = serde_json::json!({
+        let mut event = serde_json::json!({
             "event": "built",
             "time": toolbox::now(),
-            "digest": image.digest().to_string(),
-            "media-type": image.descriptor.media_type,
-            "size": image.descriptor.size,
             "tags": references.iter().map(ToString::to_string).collect::<Vec<_>>(),
-            "pushed": arguments.push,
+            "pushed": !pushed.is_empty(),
         });
+        if let Some(packed) = &packed {
+            event["digest"] = packed.digest().to_string().into();
+            event["media-type"] = packed.descriptor.media_type.clone().into();
+            event["size"] = packed.descriptor.size.into();
+        }
         super::print(&format!("{event}\n"));
-    } else {
-        super::print(&format!("{}\n", image.digest()));
+    } else if let Some(digest) = digest {
+        // An archive on stdout must not be followed by anything.
+        if outputs.iter().any(|output| output.to.is_stdout()) {
+            eprintln!("{digest}");
+        } else {
+            super::print(&format!("{digest}\n"));
+        }
     }
     Ok(())
+}
+
+/// The names to push to: those of the outputs that push, or else those of --tag.
+fn pushed(flag: bool, outputs: &[Output], tags: &[Reference]) -> Result<Vec<Reference>> {
+    let mut wanted = Vec::new();
+    let mut pushes = flag;
+    if flag {
+        wanted.extend_from_slice(tags);
+    }
+    for output in outputs {
+        if let Target::Image { names, push: true } = &output.to {
+            pushes = true;
+            wanted.extend_from_slice(if names.is_empty() { tags } else { names });
+        }
+    }
+    if pushes && wanted.is_empty() {
+        return Err(Failure::usage(
+            "there is no name to push to",
+            "give one with --tag, or with name=REFERENCE in --output",
+        ));
+    }
+    let mut once = Vec::new();
+    for name in wanted {
+        if !once.contains(&name) {
+            once.push(name);
+        }
+    }
+    Ok(once)
+}
+
+/// The one compression of the layers: outputs may name it, and have to agree.
+fn compression(flag: &str, outputs: &[Output]) -> Result<Compression> {
+    let mut named = outputs.iter().filter_map(|output| output.compression);
+    let default = if flag == "zstd" {
+        Compression::Zstd
+    } else {
+        Compression::Gzip
+    };
+    let first = named.next().unwrap_or(default);
+    if named.any(|other| other != first) {
+        return Err(Failure::usage(
+            "the outputs ask for different compressions",
+            "build once for each; the second build takes its steps from the cache",
+        ));
+    }
+    Ok(first)
 }
 
 fn read_build(
@@ -211,11 +292,6 @@ fn read_build(
         })?),
         None => settings.epoch,
     };
-    let compression = if arguments.compression == "zstd" {
-        Compression::Zstd
-    } else {
-        Compression::Gzip
-    };
     let options = BuildOptions {
         host_ca: None,
         epoch,
@@ -233,7 +309,7 @@ fn read_build(
             launchway_sandbox::Network::Host
         },
         timeout: None,
-        compress: Some(compression),
+        compress: None,
         labels: arguments
             .label
             .iter()
@@ -253,7 +329,6 @@ fn read_build(
         named: named_contexts(&arguments.build_context)?,
         secrets: secrets(&arguments.secret, settings)?,
         options,
-        compression,
     };
     Ok((build, sources))
 }
@@ -331,61 +406,4 @@ fn secrets(given: &[String], settings: &Settings) -> Result<Secrets> {
         secrets.insert((*id).to_owned(), value);
     }
     Ok(secrets)
-}
-
-fn parse_output(text: &str) -> Result<Output> {
-    let fields: BTreeMap<&str, &str> = text
-        .split(',')
-        .filter_map(|field| field.split_once('='))
-        .collect();
-    let help =
-        "write it as type=oci,dest=FILE, type=oci,dest=DIR,tar=false or type=docker,dest=FILE";
-    let wrong = |why: &str| Failure::usage(format!("--output {text}: {why}"), help);
-    let destination = PathBuf::from(
-        fields
-            .get("dest")
-            .ok_or_else(|| wrong("there is no dest"))?,
-    );
-    match fields.get("type").copied() {
-        Some("oci") if fields.get("tar") == Some(&"false") => Ok(Output::OciLayout(destination)),
-        Some("oci") => Ok(Output::OciArchive(destination)),
-        Some("docker") => Ok(Output::Docker(destination)),
-        Some(other @ ("local" | "tar")) => {
-            Err(wrong(&format!("the type {other} is not supported yet")))
-        }
-        _ => Err(wrong("unknown type")),
-    }
-}
-
-fn write(
-    output: &Output,
-    image: &single::SingleImage,
-    references: &[Reference],
-    builder: &Builder,
-) -> Result {
-    let images = [ArchiveImage {
-        descriptor: image.descriptor.clone(),
-        names: references.iter().map(ToString::to_string).collect(),
-    }];
-    match output {
-        Output::OciLayout(folder) => write_layout(&builder.store, &images, folder)
-            .map_err(|error| Failure::caused(format!("cannot write {}", folder.display()), &error)),
-        Output::OciArchive(path) | Output::Docker(path) => {
-            let failed = |error: &dyn std::error::Error| {
-                Failure::caused(format!("cannot write {}", path.display()), error)
-            };
-            // Written beside its place and moved there when whole.
-            let partial = path.with_extension("part");
-            let file = std::fs::File::create(&partial).map_err(|error| failed(&error))?;
-            let mut out = std::io::BufWriter::with_capacity(1 << 20, file);
-            let written = write_archive(&builder.store, &images, &mut out)
-                .map_err(|error| failed(&error))
-                .and_then(|()| std::io::Write::flush(&mut out).map_err(|error| failed(&error)))
-                .and_then(|()| std::fs::rename(&partial, path).map_err(|error| failed(&error)));
-            if written.is_err() {
-                let _ = std::fs::remove_file(&partial);
-            }
-            written
-        }
-    }
 }

@@ -1,0 +1,261 @@
+//! Writing the results of a build to where `--output` says. A file appears when it is whole.
+
+use std::fs::{self, File};
+use std::io::{self, BufWriter, IsTerminal as _, Write};
+use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt as _};
+use std::path::{Path, PathBuf};
+
+use launchway_engine::Cancellation;
+use launchway_model::Reference;
+use launchway_oci::{
+    ArchiveImage, ExportedFiles, Store, StoreError, write_archive, write_files_to_folder,
+    write_files_to_tar, write_layout,
+};
+use launchway_release::single::{PackedImage, SingleImage};
+
+use super::Result;
+use super::output::{Output, Sink, Target};
+use crate::failure::Failure;
+
+/// What is looked at before anything is built, so that nobody waits for a build that cannot be
+/// written.
+pub(super) fn check(outputs: &[Output], json: bool) -> Result {
+    let to_stdout = outputs
+        .iter()
+        .filter(|output| output.to.is_stdout())
+        .count();
+    if to_stdout > 1 {
+        return Err(Failure::usage(
+            "several outputs go to stdout",
+            "give all but one of them a file: dest=FILE",
+        ));
+    }
+    if to_stdout == 1 {
+        if json {
+            return Err(Failure::usage(
+                "an output and the events of --format json both go to stdout",
+                "write the output to a file: dest=FILE",
+            ));
+        }
+        if io::stdout().is_terminal() {
+            return Err(Failure::usage(
+                "an archive is not written to a terminal",
+                "name a file with dest=FILE, or pipe stdout into another program",
+            ));
+        }
+    }
+    for output in outputs {
+        match &output.to {
+            Target::Tar {
+                to: Sink::File(path),
+                ..
+            }
+            | Target::Archive(Sink::File(path)) => check_file(path)?,
+            Target::Local { folder, .. } | Target::Layout(folder) => {
+                if folder.exists() && !folder.is_dir() {
+                    return Err(Failure::usage(
+                        format!("{} is no folder", folder.display()),
+                        "name a folder, or an output that is one file: type=tar,dest=FILE",
+                    ));
+                }
+            }
+            Target::Tar { .. } | Target::Archive(_) | Target::Image { .. } | Target::CacheOnly => {}
+        }
+    }
+    Ok(())
+}
+
+fn check_file(path: &Path) -> Result {
+    if path.is_dir() {
+        return Err(Failure::usage(
+            format!("{} is a folder", path.display()),
+            "name a file, or an output that is a folder: type=local,dest=DIR",
+        ));
+    }
+    let folder = parent(path);
+    if folder.is_dir() {
+        return Ok(());
+    }
+    Err(Failure::usage(
+        format!(
+            "{} cannot be written: there is no folder {}",
+            path.display(),
+            folder.display()
+        ),
+        "make the folder first",
+    ))
+}
+
+/// What a path leads to, which need not be there yet.
+fn behind_links(path: &Path) -> PathBuf {
+    const MOST: usize = 40;
+    let mut real = path.to_owned();
+    for _ in 0..MOST {
+        let Ok(target) = fs::read_link(&real) else {
+            break;
+        };
+        real = parent(&real).join(target);
+    }
+    real
+}
+
+fn parent(path: &Path) -> &Path {
+    match path.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent,
+        _ => Path::new("."),
+    }
+}
+
+/// What the outputs are written from.
+pub(super) struct Built<'a> {
+    pub(super) image: &'a SingleImage,
+    /// There when an output needs it.
+    pub(super) packed: Option<&'a PackedImage>,
+    pub(super) names: &'a [Reference],
+    pub(super) store: &'a Store,
+    /// All file times of `tar` and `local`.
+    pub(super) epoch: Option<i64>,
+    pub(super) cancellation: &'a Cancellation,
+}
+
+impl Built<'_> {
+    pub(super) fn write(&self, output: &Output) -> Result {
+        match &output.to {
+            Target::Tar { to, split } => {
+                let files = self.files(*split);
+                self.to_sink(to, &mut |out| write_files_to_tar(&files, self.epoch, out))
+            }
+            Target::Local { folder, split } => self.to_folder(folder, *split),
+            Target::Archive(to) => {
+                let images = self.archive_images();
+                self.to_sink(to, &mut |out| write_archive(self.store, &images, out))
+            }
+            Target::Layout(folder) => write_layout(self.store, &self.archive_images(), folder)
+                .map_err(|error| self.failed(&folder.display(), &error)),
+            Target::Image { .. } | Target::CacheOnly => Ok(()),
+        }
+    }
+
+    fn failed(&self, what: &dyn std::fmt::Display, error: &dyn std::error::Error) -> Failure {
+        if self.cancellation.is_cancelled() {
+            return Failure::interrupted();
+        }
+        Failure::caused(format!("cannot write {what}"), error)
+    }
+
+    fn archive_images(&self) -> Vec<ArchiveImage> {
+        let descriptor = self.packed.map(|packed| packed.descriptor.clone());
+        let names = self.names.iter().map(ToString::to_string).collect();
+        descriptor
+            .map(|descriptor| ArchiveImage { descriptor, names })
+            .into_iter()
+            .collect()
+    }
+
+    /// The files of every platform: one alone lies at the top, several have a folder each.
+    fn files(&self, split: bool) -> Vec<ExportedFiles> {
+        let images = self.image.images();
+        let split = split && images.len() > 1;
+        images
+            .iter()
+            .map(|(platform, image)| ExportedFiles {
+                folder: split.then(|| platform.to_string().replace('/', "_").into()),
+                files: image.stack(),
+            })
+            .collect()
+    }
+
+    fn to_sink(
+        &self,
+        sink: &Sink,
+        write: &mut dyn FnMut(&mut dyn Write) -> std::result::Result<(), StoreError>,
+    ) -> Result {
+        let mut through = |inner: &mut dyn Write| {
+            let watched = Watched {
+                inner,
+                cancellation: self.cancellation,
+            };
+            let mut out = BufWriter::with_capacity(1 << 20, watched);
+            write(&mut out)
+        };
+        match sink {
+            Sink::Stdout => {
+                through(&mut io::stdout().lock()).map_err(|error| self.failed(&"to stdout", &error))
+            }
+            Sink::File(path) => {
+                let failed = |error: &dyn std::error::Error| self.failed(&path.display(), error);
+                // A link stays what it is, and what it leads to is written.
+                let real = behind_links(path);
+                // A pipe or a device cannot be replaced, only written to.
+                if fs::metadata(&real).is_ok_and(|found| !found.is_file()) {
+                    let mut file = File::options()
+                        .write(true)
+                        .open(&real)
+                        .map_err(|error| failed(&error))?;
+                    return through(&mut file).map_err(|error| failed(&error));
+                }
+                let mut partial = tempfile::Builder::new()
+                    .prefix(".launchway-")
+                    .permissions(fs::Permissions::from_mode(0o666))
+                    .tempfile_in(parent(&real))
+                    .map_err(|error| failed(&error))?;
+                through(partial.as_file_mut()).map_err(|error| failed(&error))?;
+                partial
+                    .persist(&real)
+                    .map(drop)
+                    .map_err(|error| failed(&error.error))
+            }
+        }
+    }
+
+    fn to_folder(&self, folder: &Path, split: bool) -> Result {
+        let files = self.files(split);
+        let stop = || self.cancellation.is_cancelled();
+        let fill = |target: &Path| write_files_to_folder(&files, self.epoch, target, &stop);
+        let failed = |error: &dyn std::error::Error| self.failed(&folder.display(), error);
+        if folder.is_dir() {
+            return fill(folder).map_err(|error| failed(&error));
+        }
+        // A folder that is not there appears when all is in it.
+        let above = parent(folder);
+        let make = |path: &Path, recursive: bool| {
+            fs::DirBuilder::new()
+                .recursive(recursive)
+                .mode(0o700)
+                .create(path)
+        };
+        make(above, true).map_err(|error| failed(&error))?;
+        let partial = Partial(above.join(format!(".launchway-{}", std::process::id())));
+        make(&partial.0, false).map_err(|error| failed(&error))?;
+        fill(&partial.0).map_err(|error| failed(&error))?;
+        fs::rename(&partial.0, folder).map_err(|error| failed(&error))
+    }
+}
+
+/// A folder that is removed unless it was moved away.
+struct Partial(PathBuf);
+
+impl Drop for Partial {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.0);
+    }
+}
+
+/// Stops writing when somebody cancels.
+struct Watched<'a> {
+    inner: &'a mut dyn Write,
+    cancellation: &'a Cancellation,
+}
+
+impl Write for Watched<'_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        if self.cancellation.is_cancelled() {
+            return Err(io::Error::other("interrupted"));
+        }
+        self.inner.write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.inner.flush()
+    }
+}

@@ -1,0 +1,284 @@
+//! The files of images in a folder of this machine, laid over what is there.
+//!
+//! Everything belongs to who writes it, as nobody else's files can be made without being root. The
+//! folder is untrusted: an image, or somebody who wrote there before, may have put symbolic links
+//! into it. So every directory is opened beneath one handle without following links, and whatever is
+//! no directory is replaced by a rename, never written through.
+
+use std::ffi::{OsStr, OsString};
+use std::fs::File;
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt as _;
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{
+    AtFlags, CWD, FileType, Gid, Mode, OFlags, ResolveFlags, Uid, XattrFlags, chmodat, chownat,
+    fchmod, futimens, linkat, mkdirat, mknodat, openat, openat2, renameat, statat, symlinkat,
+    unlinkat, utimensat,
+};
+use rustix::io::Errno;
+
+use super::{ExportedFiles, Found, each};
+use crate::error::At;
+use crate::tree::Tree;
+use crate::unpack::{remove_tree, times};
+use crate::{EntryKind, StoreError};
+
+/// Writes the files of images into an existing folder. A directory that is there is kept with all
+/// that is in it and takes over the mode of the image's; anything else of the same name is replaced.
+/// With `mtime`, everything gets this time. `stop` is asked before every entry.
+///
+/// # Errors
+/// When two images without folders of their own have a file at the same path, when something
+/// cannot be made, or when it was stopped; what was written before stays, and no file is half there.
+pub fn write_files_to_folder(
+    images: &[ExportedFiles],
+    mtime: Option<i64>,
+    folder: &Path,
+    stop: &dyn Fn() -> bool,
+) -> Result<(), StoreError> {
+    let root = openat(
+        CWD,
+        folder,
+        OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC,
+        Mode::empty(),
+    )
+    .at("open", folder)?;
+    let mut writer = FolderWriter {
+        root,
+        shown: folder,
+        last_parent: None,
+        directories: Vec::new(),
+        next: 0,
+    };
+    each(images, mtime, &mut |found| {
+        if stop() {
+            let error = io::Error::other("stopped");
+            return Err(error).at("write", writer.at(found.path));
+        }
+        writer.entry(found)
+    })?;
+    writer.finish_directories()
+}
+
+struct FolderWriter<'a> {
+    root: OwnedFd,
+    shown: &'a Path,
+    /// The directory of the entry before. Forgotten when something that was there is replaced.
+    last_parent: Option<(PathBuf, OwnedFd)>,
+    /// Modes and times of directories, set when all is in them: one may forbid writing.
+    directories: Vec<(PathBuf, u32, i64)>,
+    next: u64,
+}
+
+impl FolderWriter<'_> {
+    fn at(&self, path: &Path) -> PathBuf {
+        self.shown.join(path)
+    }
+
+    fn entry(&mut self, found: &Found<'_>) -> Result<(), StoreError> {
+        let path = found.path;
+        let Some(name) = path.file_name() else {
+            return Ok(());
+        };
+        let parent = self.parent(path.parent().unwrap_or(Path::new("")))?;
+        let parent = parent.as_fd();
+        let old = match statat(parent, name, AtFlags::SYMLINK_NOFOLLOW) {
+            Ok(stat) => Some(FileType::from_raw_mode(stat.st_mode)),
+            Err(Errno::NOENT) => None,
+            Err(error) => return Err(error).at("look at", self.at(path)),
+        };
+        let is_directory = found.entry.kind == EntryKind::Dir;
+        if is_directory {
+            if old != Some(FileType::Directory) {
+                if old.is_some() {
+                    self.last_parent = None;
+                    unlinkat(parent, name, AtFlags::empty()).at("replace", self.at(path))?;
+                }
+                mkdirat(parent, name, Mode::RWXU).at("make", self.at(path))?;
+                give_to_self(parent, name).at("set the owner of", self.at(path))?;
+            }
+            self.attributes(found, parent, name);
+            // Whoever could not enter a directory of an earlier build could not go on.
+            chmodat(parent, name, Mode::RWXU, AtFlags::empty())
+                .at("set the mode of", self.at(path))?;
+            let (mode, mtime) = (found.entry.mode, found.entry.mtime);
+            self.directories.push((path.to_owned(), mode, mtime));
+            return Ok(());
+        }
+        // Nobody sees a name before what it names is whole.
+        let temporary = self.temporary(parent, found)?;
+        if old == Some(FileType::Directory) {
+            self.last_parent = None;
+            remove_tree(parent, name).at("replace", self.at(path))?;
+        }
+        self.rename(parent, &temporary, name, path)
+    }
+
+    fn rename(
+        &self,
+        parent: BorrowedFd<'_>,
+        temporary: &OsStr,
+        name: &OsStr,
+        path: &Path,
+    ) -> Result<(), StoreError> {
+        renameat(parent, temporary, parent, name)
+            .inspect_err(|_| {
+                let _ = unlinkat(parent, temporary, AtFlags::empty());
+            })
+            .at("move into place", self.at(path))?;
+        // Renaming one name of a file over another one of it does nothing at all.
+        match unlinkat(parent, temporary, AtFlags::empty()) {
+            Ok(()) | Err(Errno::NOENT) => Ok(()),
+            Err(error) => Err(error).at("clean up beside", self.at(path)),
+        }
+    }
+
+    /// Makes the thing under a name that nothing else has.
+    fn temporary(
+        &mut self,
+        parent: BorrowedFd<'_>,
+        found: &Found<'_>,
+    ) -> Result<OsString, StoreError> {
+        loop {
+            let name = format!(".launchway-{}-{}", std::process::id(), self.next);
+            self.next += 1;
+            let name = OsString::from(name);
+            match self.make(parent, &name, found) {
+                Err(StoreError::Io { source, .. })
+                    if source.kind() == io::ErrorKind::AlreadyExists => {}
+                Err(error) => {
+                    let _ = unlinkat(parent, &name, AtFlags::empty());
+                    return Err(error);
+                }
+                Ok(()) => return Ok(name),
+            }
+        }
+    }
+
+    fn make(
+        &self,
+        parent: BorrowedFd<'_>,
+        name: &OsStr,
+        found: &Found<'_>,
+    ) -> Result<(), StoreError> {
+        let (tree, source, entry) = (found.tree, found.source, &found.entry);
+        let shown = || self.at(found.path);
+        if let Some(first) = found.link {
+            let directory = self.directory(first.parent().unwrap_or(Path::new("")))?;
+            let first = first.file_name().unwrap_or_default();
+            return linkat(&directory, first, parent, name, AtFlags::empty()).at("link", shown());
+        }
+        match entry.kind {
+            EntryKind::File => {
+                let made = openat(
+                    parent,
+                    name,
+                    OFlags::WRONLY
+                        | OFlags::CREATE
+                        | OFlags::EXCL
+                        | OFlags::NOFOLLOW
+                        | OFlags::CLOEXEC,
+                    Mode::RUSR | Mode::WUSR,
+                )
+                .at("make", shown())?;
+                let mut made = File::from(made);
+                let mut content = tree.open(source).at("open", source)?;
+                io::copy(&mut content, &mut made).at("write", shown())?;
+            }
+            EntryKind::Symlink => {
+                let target = tree.read_link(source).at("read the link", source)?;
+                symlinkat(&target, parent, name).at("make", shown())?;
+            }
+            kind => {
+                let kind = match kind {
+                    EntryKind::CharDevice => FileType::CharacterDevice,
+                    EntryKind::BlockDevice => FileType::BlockDevice,
+                    _ => FileType::Fifo,
+                };
+                mknodat(parent, name, kind, Mode::RUSR | Mode::WUSR, entry.rdev)
+                    .at("make the device", shown())?;
+            }
+        }
+        self.attributes(found, parent, name);
+        give_to_self(parent, name).at("set the owner of", shown())?;
+        if entry.kind != EntryKind::Symlink {
+            // It was made just now and is no link, so this cannot follow one.
+            let mode = Mode::from_raw_mode(entry.mode);
+            chmodat(parent, name, mode, AtFlags::empty()).at("set the mode of", shown())?;
+        }
+        utimensat(parent, name, &times(entry.mtime), AtFlags::SYMLINK_NOFOLLOW)
+            .at("set the time of", shown())
+    }
+
+    /// Extended attributes that this file system takes. Capabilities are not given to files of this
+    /// machine; BuildKit's are lost too, as it sets the owner after them.
+    fn attributes(&self, found: &Found<'_>, parent: BorrowedFd<'_>, name: &OsStr) {
+        if found.source.as_os_str().is_empty() {
+            return;
+        }
+        let path = Path::new("/proc/self/fd")
+            .join(parent.as_raw_fd().to_string())
+            .join(name);
+        for (attribute, value) in found.tree.xattrs(found.source).unwrap_or_default() {
+            if attribute.as_bytes().starts_with(b"user.") {
+                let _ = rustix::fs::lsetxattr(&path, &attribute, &value, XattrFlags::empty());
+            }
+        }
+    }
+
+    /// The directory that an entry goes into; it was written before.
+    fn parent(&mut self, path: &Path) -> Result<OwnedFd, StoreError> {
+        if let Some((last, directory)) = &self.last_parent
+            && last == path
+        {
+            return directory.try_clone().at("open", self.at(path));
+        }
+        let directory = self.directory(path)?;
+        let kept = directory.try_clone().at("open", self.at(path))?;
+        self.last_parent = Some((path.to_owned(), kept));
+        Ok(directory)
+    }
+
+    fn directory(&self, path: &Path) -> Result<OwnedFd, StoreError> {
+        let name = if path.as_os_str().is_empty() {
+            Path::new(".")
+        } else {
+            path
+        };
+        openat2(
+            &self.root,
+            name,
+            OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC,
+            Mode::empty(),
+            ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS,
+        )
+        .at("open", self.at(path))
+    }
+
+    /// The innermost come first: a time is lost when something below is touched, and a mode may
+    /// close the way.
+    fn finish_directories(&mut self) -> Result<(), StoreError> {
+        self.last_parent = None;
+        for (path, mode, mtime) in std::mem::take(&mut self.directories).into_iter().rev() {
+            let directory = self.directory(&path)?;
+            fchmod(&directory, Mode::from_raw_mode(mode)).at("set the mode of", self.at(&path))?;
+            futimens(&directory, &times(mtime)).at("set the time of", self.at(&path))?;
+        }
+        Ok(())
+    }
+}
+
+/// A folder with the set-group-ID bit gives its group to what is made in it, and is overruled.
+fn give_to_self(parent: BorrowedFd<'_>, name: &OsStr) -> rustix::io::Result<()> {
+    let uid = Uid::from_raw(rustix::process::geteuid().as_raw());
+    let gid = Gid::from_raw(rustix::process::getegid().as_raw());
+    chownat(
+        parent,
+        name,
+        Some(uid),
+        Some(gid),
+        AtFlags::SYMLINK_NOFOLLOW,
+    )
+}
