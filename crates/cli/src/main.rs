@@ -5,6 +5,7 @@ mod csv;
 mod failure;
 mod family;
 mod lacking;
+mod limits;
 mod places;
 mod report;
 mod settings;

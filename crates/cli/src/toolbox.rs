@@ -184,9 +184,10 @@ impl Builder {
                 (Flavour::User, settings.state.join("single"))
             }
         };
-        std::fs::create_dir_all(&state).map_err(|error| {
+        private_directory(&state).map_err(|error| {
             Failure::caused(format!("cannot create {}", state.display()), &error)
         })?;
+        launchway_sandbox::sweep_left_groups();
         let store = Store::open(&state.join("store"), flavour)
             .map_err(|error| Failure::caused("cannot open the local store", &error))?;
         let helper = Path::new("/proc/self/exe").to_owned();
@@ -216,6 +217,22 @@ impl Builder {
         HostCa::prepare(&bundle, &self.state)
             .map(Some)
             .map_err(|error| Failure::caused("cannot use the host's certificates", &error))
+    }
+}
+
+/// Creates a directory that nobody else may enter. Layers hold files as images have them, such as programs that anybody
+/// may start with the rights of root; on this machine nobody is to find them.
+fn private_directory(path: &Path) -> std::io::Result<()> {
+    use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt as _};
+    if let Some(parent) = path.parent() {
+        std::fs::create_dir_all(parent)?;
+    }
+    match std::fs::DirBuilder::new().mode(0o700).create(path) {
+        // Older versions left it open to all.
+        Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists && path.is_dir() => {
+            std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o700))
+        }
+        other => other,
     }
 }
 

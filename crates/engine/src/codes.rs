@@ -35,3 +35,9 @@ pub const BAD_MOUNT: Code = Code("LW0514");
 pub const NOT_FETCHED: Code = Code("LW0515");
 /// A URL of ADD has no checksum where a result must not depend on what a server gives at the moment.
 pub const UNPINNED_URL: Code = Code("LW0516");
+/// The kernel killed a process of a step that came to its limit of memory.
+pub const STEP_OUT_OF_MEMORY: Code = Code("LW0540");
+/// A step that came to its limit of processes failed.
+pub const STEP_OUT_OF_PIDS: Code = Code("LW0541");
+/// The machine cannot keep a limit that was asked for.
+pub const LIMIT_NOT_KEPT: Code = Code("LW0542");

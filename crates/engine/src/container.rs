@@ -99,7 +99,7 @@ impl NativeEngine {
             let room = LIMIT.saturating_sub(to.len()).min(bytes.len());
             to.extend_from_slice(&bytes[..room]);
         };
-        let exit = run_spec(self, &spec, cancellation, &sink)?;
+        let (exit, _) = run_spec(self, &spec, cancellation, &sink)?;
         cancellation.check()?;
         let (stdout, stderr) = written
             .into_inner()

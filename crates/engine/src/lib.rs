@@ -18,6 +18,7 @@ mod event;
 mod files;
 mod host_ca;
 mod image;
+mod limits;
 mod mounts;
 mod native;
 mod over;
@@ -26,7 +27,6 @@ mod problems;
 mod remote;
 mod run;
 mod scope;
-mod secret_directory;
 mod users;
 mod web;
 

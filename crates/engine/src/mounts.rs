@@ -12,7 +12,7 @@ use launchway_diagnostics::{Diagnostic, Span};
 use launchway_dockerfile::{CacheSharing, Run, RunMount, StageBase, expand};
 use launchway_model::ContentHasher;
 use launchway_oci::{EntryKind, Stack, Tree, WorkingLayer};
-use launchway_sandbox::MountSpec;
+use launchway_sandbox::{Content, MountSpec};
 use rustix::fs::FlockOperation;
 use rustix::io::Errno;
 
@@ -22,7 +22,6 @@ use crate::files::{absolute, below_root};
 use crate::native::{Build, StageState};
 use crate::over::Over;
 use crate::problems::{cannot_place, unreadable};
-use crate::secret_directory::SecretDirectory;
 use crate::{EngineError, Step, codes};
 
 /// The mounts of one step; dropping it lets locks go and removes what was made for the step.
@@ -33,7 +32,6 @@ pub(crate) struct PreparedMounts {
     contents: Vec<Option<launchway_model::InputHash>>,
     specs: Vec<MountSpec>,
     variables: BTreeMap<String, String>,
-    secrets: Option<SecretDirectory>,
     _copies: Vec<WorkingLayer>,
     _locks: Vec<File>,
 }
@@ -85,7 +83,6 @@ impl PreparedMounts {
             contents,
             specs: Vec::new(),
             variables: BTreeMap::new(),
-            secrets: None,
             _copies: Vec::new(),
             _locks: Vec::new(),
         })
@@ -192,30 +189,8 @@ impl PreparedMounts {
         self.variables.clone()
     }
 
-    /// A script of a heredoc, as a file that exists for the time of the step.
-    pub(crate) fn script(&mut self, name: &str, content: &str) -> Result<MountSpec, EngineError> {
-        let directory = self.secret_directory()?;
-        let source = directory
-            .file("script", content.as_bytes(), 0o755, (0, 0))
-            .map_err(EngineError::io("write the script of a step"))?;
-        Ok(MountSpec::Bind {
-            source,
-            target: Path::new("/dev/pipes").join(name),
-            read_only: true,
-        })
-    }
-
     fn target(&self, target: &str) -> PathBuf {
         absolute(&self.workdir, target).into()
-    }
-
-    fn secret_directory(&mut self) -> Result<&mut SecretDirectory, EngineError> {
-        if self.secrets.is_none() {
-            self.secrets = Some(
-                SecretDirectory::create().map_err(EngineError::io("create a place for secrets"))?,
-            );
-        }
-        Ok(self.secrets.as_mut().expect("it was created above"))
     }
 
     fn open_secret(
@@ -251,15 +226,12 @@ impl PreparedMounts {
         }
         if let Some(target) = target {
             let target = self.target(target);
-            let owner = (uid.unwrap_or(0), gid.unwrap_or(0));
-            let directory = self.secret_directory()?;
-            let source = directory
-                .file("secret", value, mode.unwrap_or(0o400), owner)
-                .map_err(EngineError::io("write a secret"))?;
-            self.specs.push(MountSpec::Bind {
-                source,
+            self.specs.push(MountSpec::File {
+                content: Content(value.clone()),
                 target,
-                read_only: true,
+                mode: mode.unwrap_or(0o400),
+                uid: uid.unwrap_or(0),
+                gid: gid.unwrap_or(0),
             });
         }
         Ok(())

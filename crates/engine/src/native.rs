@@ -10,7 +10,7 @@ use launchway_dockerfile::{
     Dockerfile, Instruction, InstructionKind, ResolvedStage, RunNetwork, StageBase, StageGraph,
     parse_onbuild,
 };
-use launchway_model::{ContentHasher, Platform};
+use launchway_model::{ContentHasher, ExtraHost, Platform, StepLimits};
 use launchway_oci::{Compression, Layer, Stack, Store, spec};
 use launchway_sandbox::Sandbox;
 
@@ -68,6 +68,12 @@ pub struct BuildOptions {
     pub network: launchway_sandbox::Network,
     /// How long one RUN step may take.
     pub timeout: Option<Duration>,
+    /// What else one RUN step may use.
+    pub limits: StepLimits,
+    /// More hosts that RUN steps know by name.
+    pub extra_hosts: Vec<ExtraHost>,
+    /// RUN steps gain no rights by setuid programs; `sudo` does not work then.
+    pub no_new_privileges: bool,
     /// Layers of the target are compressed as they are made.
     pub compress: Option<Compression>,
     pub labels: BTreeMap<String, String>,

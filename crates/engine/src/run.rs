@@ -11,7 +11,8 @@ use launchway_dockerfile::{Run, RunInvocation};
 use launchway_model::Platform;
 use launchway_oci::{Stack, Tree};
 use launchway_sandbox::{
-    BinfmtStatus, ExecFailure, Exit, RunSpec, SandboxError, Stdio, Stream, UserIds, binfmt_status,
+    BinfmtStatus, Content, ExecFailure, Exit, LimitsHit, MountSpec, RunSpec, SandboxError, Stdio,
+    Stream, UserIds, binfmt_status,
 };
 
 use crate::claim::Claim;
@@ -22,7 +23,7 @@ use crate::mounts::PreparedMounts;
 use crate::native::{Build, NativeEngine, StageState, StepDone};
 use crate::problems::{cannot_place, unknown_user};
 use crate::users::{Accounts, Identity};
-use crate::{Cancellation, EngineError, Event, Step, codes};
+use crate::{BuildOptions, Cancellation, EngineError, Event, Step, codes, limits};
 
 impl Build<'_> {
     pub(crate) fn run_step(
@@ -65,6 +66,14 @@ impl Build<'_> {
         key.text("network", &format!("{network:?}"))
             .text("platform", &state.platform().to_string());
         mounts.hash(&mut key);
+        let options = &self.request.options;
+        // What is usual is not told, so that the keys stay what they were.
+        for host in &options.extra_hosts {
+            key.text("host", &format!("{} {}", host.name, host.address));
+        }
+        if options.no_new_privileges {
+            key.text("no new privileges", "");
+        }
         let key = key.finish();
         let told = told(state, &argv);
         let claimed = match self.claim(key, step)? {
@@ -89,7 +98,7 @@ impl Build<'_> {
         }
         variables.extend(mounts.variables());
         if let RunInvocation::Script { name, content } = &invocation {
-            specs.push(mounts.script(name, content)?);
+            specs.push(script(name, content));
         }
         let spec = RunSpec {
             upper: Some(working.upper().to_owned()),
@@ -99,7 +108,15 @@ impl Build<'_> {
             cwd: workdir.into(),
             user: ids(&identity),
             network,
-            timeout: self.request.options.timeout,
+            timeout: options.timeout,
+            limits: limits::of_sandbox(&options.limits),
+            shm_size: options.limits.shm_size.map(|size| size.0),
+            extra_hosts: options
+                .extra_hosts
+                .iter()
+                .map(|host| (host.name.clone(), host.address))
+                .collect(),
+            no_new_privileges: options.no_new_privileges,
             ..RunSpec::new(
                 lower(&self.engine.state, &below)?,
                 argv.iter().map(OsString::from).collect(),
@@ -114,7 +131,7 @@ impl Build<'_> {
         };
         let exit = run_spec(self.engine, &spec, self.cancellation, &sink);
         drop(mounts);
-        let exit =
+        let (exit, hit) =
             exit.map_err(|error| cannot_start(error, &invocation, state.platform(), span))?;
         self.cancellation.check()?;
         let tail = tail
@@ -122,12 +139,7 @@ impl Build<'_> {
             .unwrap_or_else(std::sync::PoisonError::into_inner);
         match exit {
             Exit::Code(0) => self.commit(working, &below, claimed, state, told),
-            other => Err(failed_step(
-                &other,
-                &tail,
-                self.request.options.timeout,
-                span,
-            )),
+            other => Err(failed_step(&other, hit, &tail, options, span)),
         }
     }
 }
@@ -138,8 +150,9 @@ pub(crate) fn run_spec(
     spec: &RunSpec,
     cancellation: &Cancellation,
     sink: &(dyn Fn(Stream, &[u8]) + Sync),
-) -> Result<Exit, SandboxError> {
-    let (sender, receiver) = std::sync::mpsc::channel::<(Stream, Vec<u8>)>();
+) -> Result<(Exit, LimitsHit), SandboxError> {
+    // A command that writes faster than its output is taken has to wait, rather than fill the memory.
+    let (sender, receiver) = std::sync::mpsc::sync_channel::<(Stream, Vec<u8>)>(64);
     let stdio = Stdio::to(move |stream, bytes| {
         // The receiver outlives the run; a failed send means that nobody listens any more.
         let _ = sender.send((stream, bytes.to_vec()));
@@ -152,11 +165,22 @@ pub(crate) fn run_spec(
                 sink(stream, &bytes);
             }
         });
-        let exit = running.wait();
+        let exit = running.wait().map(|exit| (exit, running.limits_hit()));
         // Ends the output, so that the thread above comes to its end.
         drop(running);
         exit
     })
+}
+
+/// The script of a heredoc, as a file that exists for the time of the step.
+fn script(name: &str, content: &str) -> MountSpec {
+    MountSpec::File {
+        content: Content(content.as_bytes().to_vec()),
+        target: Path::new("/dev/pipes").join(name),
+        mode: 0o755,
+        uid: 0,
+        gid: 0,
+    }
 }
 
 /// The directories to stack, the topmost first. There has to be one.
@@ -252,11 +276,32 @@ fn cannot_start(
                 .help(help)
                 .into()
         }
+        SandboxError::Limit { limit, why } => limits::not_kept(&limit, &why, span).into(),
         other => other.into(),
     }
 }
 
-fn failed_step(exit: &Exit, tail: &Tail, timeout: Option<Duration>, span: Span) -> EngineError {
+fn failed_step(
+    exit: &Exit,
+    hit: LimitsHit,
+    tail: &Tail,
+    options: &BuildOptions,
+    span: Span,
+) -> EngineError {
+    let mut diagnostic = if *exit == Exit::TimedOut {
+        ended(exit, options.timeout, span)
+    } else {
+        limits::failed_at(hit, &options.limits, span)
+            .unwrap_or_else(|| ended(exit, options.timeout, span))
+    };
+    let text = tail.text();
+    if !text.is_empty() {
+        diagnostic = diagnostic.note(format!("its last output:\n{text}"));
+    }
+    diagnostic.into()
+}
+
+fn ended(exit: &Exit, timeout: Option<Duration>, span: Span) -> Diagnostic {
     let (code, message, label) = match exit {
         Exit::Code(number) => (
             codes::STEP_FAILED,
@@ -277,15 +322,12 @@ fn failed_step(exit: &Exit, tail: &Tail, timeout: Option<Duration>, span: Span) 
             )
         }
     };
-    let mut diagnostic = Diagnostic::error(code, message).at(span, label);
-    let text = tail.text();
-    if !text.is_empty() {
-        diagnostic = diagnostic.note(format!("its last output:\n{text}"));
-    }
+    let diagnostic = Diagnostic::error(code, message).at(span, label);
     if matches!(exit, Exit::TimedOut) {
-        diagnostic = diagnostic.help("raise `timeout` in [build], or find what hangs");
+        diagnostic.help("raise --step-timeout (`timeout` in [build]), or find what hangs")
+    } else {
+        diagnostic
     }
-    diagnostic.into()
 }
 
 /// The last lines a step wrote, for its error.
@@ -349,10 +391,7 @@ mod tests {
                 "stopped",
             ),
         ] {
-            let error = failed_step(&exit, &Tail::default(), limit, span());
-            let EngineError::Diagnosed(diagnostic) = error else {
-                panic!("{error:?}");
-            };
+            let diagnostic = ended(&exit, limit, span());
             assert_eq!(diagnostic.code, code);
             assert_eq!(diagnostic.message, message);
             assert!(format!("{diagnostic:?}").contains(label), "{diagnostic:?}");

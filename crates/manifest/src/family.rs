@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use launchway_diagnostics::{Span, Spanned};
 use launchway_model::{
-    FeatureName, ImageName, Platform, ReferenceError, RegistryHost, Repository, VariantName,
-    VersionName,
+    FeatureName, ImageName, Platform, ReferenceError, RegistryHost, Repository, StepLimits,
+    VariantName, VersionName,
 };
 
 use crate::{TagTemplate, TextTemplate};
@@ -83,6 +83,10 @@ pub struct BuildSettings {
     pub compression: Compression,
     /// What a RUN step that does not say otherwise sees of the network.
     pub network: Network,
+    /// What else a RUN step may use.
+    pub limits: StepLimits,
+    /// Whether setuid programs gain nothing in RUN steps.
+    pub no_new_privileges: bool,
 }
 
 impl Default for BuildSettings {
@@ -93,6 +97,8 @@ impl Default for BuildSettings {
             secrets: Vec::new(),
             compression: Compression::Gzip,
             network: Network::Host,
+            limits: StepLimits::default(),
+            no_new_privileges: false,
         }
     }
 }

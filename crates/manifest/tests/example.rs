@@ -9,6 +9,7 @@ use launchway_manifest::{
     Compression, Family, Flavour, Image, Network, Recipe, SmokeAction, TagValues, VersionSource,
     parse,
 };
+use launchway_model::{ByteSize, CpuCount, MemorySwap, PidsLimit};
 
 fn family(text: &str) -> Family {
     let mut sources = SourceMap::new();
@@ -136,6 +137,18 @@ fn every_key_has_its_effect() {
     assert_eq!(build.timeout, Duration::from_secs(5400));
     assert_eq!(build.compression, Compression::Zstd);
     assert_eq!(build.network, Network::None);
+    let limits = &build.limits;
+    assert_eq!(limits.memory, Some(ByteSize(3 << 29)));
+    assert_eq!(
+        limits.memory_swap,
+        Some(MemorySwap::Limit(ByteSize(2 << 30)))
+    );
+    assert_eq!(limits.cpus, Some(CpuCount { thousandths: 500 }));
+    assert_eq!(limits.pids, PidsLimit::Limit(500));
+    assert_eq!(limits.shm_size, Some(ByteSize(128 << 20)));
+    assert_eq!(limits.ulimits.len(), 2);
+    assert_eq!(limits.ulimits[0].hard, Some(4096));
+    assert!(build.no_new_privileges);
     assert_eq!(build.secrets[0].env.as_deref(), Some("TOKEN"));
     assert_eq!(build.secrets[1].file.as_deref(), Some("~/.netrc"));
     assert_eq!(build.secrets[1].id, "netrc");

@@ -170,6 +170,23 @@ fn keys_and_types() {
         ),
         (
             "[versions]",
+            "[build]\nmemory = \"lots\"\n[versions]",
+            &[
+                "LW0105 \"lots\" is no limit | \"lots\" | `lots` is not a size: write it like 512m or 2g",
+            ],
+        ),
+        (
+            "[versions]",
+            "[build]\nmemory = \"2g\"\nmemory-swap = \"1g\"\n[versions]",
+            &["LW0105 these limits do not fit together | \"1g\" | "],
+        ),
+        (
+            "[versions]",
+            "[build]\nulimits = [\"files=3\"]\n[versions]",
+            &["LW0105 \"files=3\" is no limit | \"files=3\" | "],
+        ),
+        (
+            "[versions]",
             "[build]\ncompression = \"zsdt\"\n[versions]",
             &["LW0105 `compression` cannot be \"zsdt\" | \"zsdt\" | did you mean `zstd`?"],
         ),

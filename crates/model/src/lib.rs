@@ -1,4 +1,4 @@
-//! The words every other crate shares: digests, references, platforms, names, and the framed
+//! The words every other crate shares: digests, references, platforms, names, limits, and the framed
 //! encoding behind every content hash.
 //!
 //! Pure values. This crate knows no file format, no wire format, no clock and no environment.
@@ -7,12 +7,17 @@ mod content_hash;
 mod digest;
 #[cfg(any(test, fuzzing))]
 pub mod fuzzing;
+mod limits;
 mod names;
 mod platform;
 mod reference;
 
 pub use content_hash::{ContentHasher, InputHash, InputHashError};
 pub use digest::{Algorithm, Digest, DigestError};
+pub use limits::{
+    ByteSize, CpuCount, ExtraHost, LimitError, MemorySwap, PidsLimit, StepLimits, ULIMITS, Ulimit,
+    parse_duration,
+};
 pub use names::{FeatureName, ImageName, NameError, VariantName, VersionName};
 pub use platform::{Platform, PlatformError};
 pub use reference::{

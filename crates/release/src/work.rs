@@ -12,7 +12,7 @@ use launchway_engine::{
     BuildOptions, BuildRequest, Cancellation, HostCa, Image, NativeEngine, Secrets,
 };
 use launchway_manifest::Overrides;
-use launchway_model::{Digest, Platform, Repository};
+use launchway_model::{Digest, Platform, Repository, StepLimits};
 use launchway_oci::spec::{Descriptor, ImageConfig};
 use launchway_oci::{Compression, PathIndex, Store};
 use launchway_plan::{BuildRecipe, Make, Node, NodeId, NodeState, Plan};
@@ -37,6 +37,8 @@ pub struct BuildSettings {
     pub no_cache: bool,
     pub network: launchway_sandbox::Network,
     pub timeout: Option<Duration>,
+    pub limits: StepLimits,
+    pub no_new_privileges: bool,
     pub compression: Compression,
     pub secrets: Secrets,
     /// How many builds run at once.
@@ -195,6 +197,9 @@ impl Shop {
                 unpinned_urls: false,
                 network: shop.settings.network,
                 timeout: shop.settings.timeout,
+                limits: shop.settings.limits.clone(),
+                extra_hosts: Vec::new(),
+                no_new_privileges: shop.settings.no_new_privileges,
                 compress: Some(shop.settings.compression),
                 labels: recipe.labels.clone(),
             };

@@ -17,6 +17,9 @@ pub enum SandboxError {
     /// One step of preparing the sandbox was refused by the kernel.
     #[error("preparing the sandbox failed: {step}")]
     Setup { step: String, source: io::Error },
+    /// A limit that was asked for cannot be kept on this machine.
+    #[error("the limit of {limit} cannot be kept: {why}")]
+    Limit { limit: String, why: String },
     #[error(transparent)]
     Exec(#[from] ExecError),
     /// The helper ended without a report, for instance because something killed it.

@@ -1,6 +1,6 @@
 //! Runs one command in a root filesystem made of layers, cut off from the host.
 //!
-//! Owns: namespaces, mounts, capabilities, the syscall filter, the process tree of a run, and entering a user namespace
+//! Owns: namespaces, mounts, capabilities, the syscall filter, the control group and the process tree of a run, and entering a user namespace
 //! for people who are not root. It is the only crate with unsafe code. It must not know about Dockerfiles, images or
 //! registries: it is told directories, a command and ids.
 
@@ -17,10 +17,13 @@ mod wire;
 pub use binfmt::{BinfmtStatus, binfmt_status};
 pub use elf::Machine;
 pub use error::{ExecError, ExecFailure, SandboxError};
-pub use helper::run_if_helper;
+pub use helper::{run_if_helper, sweep_left_groups};
 pub use host::{Finding, FindingState, host_findings};
 pub use sandbox::{Killer, OutputSink, Running, Sandbox, Stdio};
-pub use spec::{Exit, MountSpec, Network, RunSpec, Stream, UserIds};
+pub use spec::{
+    Content, DEFAULT_PIDS, Exit, Limits, LimitsHit, MountSpec, Network, Pids, ResourceLimit,
+    RunSpec, Stream, UserIds,
+};
 pub use user_namespace::{
     IdMapping, UserNamespaceError, enter_user_namespace, id_mapping, user_namespace_needed,
 };

@@ -15,7 +15,7 @@ use rustix::io::Errno;
 
 use crate::error::{ExecError, SandboxError};
 use crate::helper::MARKER;
-use crate::spec::{Exit, MountSpec, RunSpec, Stream};
+use crate::spec::{Exit, LimitsHit, MountSpec, RunSpec, Stream};
 use crate::wire::{Order, Report};
 
 /// Receives output as it comes, in pieces of no particular shape, on a thread of its own.
@@ -79,6 +79,7 @@ impl Sandbox {
             helper: Arc::new(ours),
             reader: None,
             exit: None,
+            hit: LimitsHit::default(),
         };
         let reader = std::thread::Builder::new()
             .name(String::from("sandbox-output"))
@@ -141,7 +142,9 @@ fn check(spec: &RunSpec) -> Result<(), SandboxError> {
                 absolute("mount source", source)?;
                 absolute("mount target", target)?;
             }
-            MountSpec::Tmpfs { target, .. } => absolute("mount target", target)?,
+            MountSpec::Tmpfs { target, .. } | MountSpec::File { target, .. } => {
+                absolute("mount target", target)?;
+            }
         }
     }
     Ok(())
@@ -154,6 +157,7 @@ pub struct Running {
     helper: Arc<UnixStream>,
     reader: Option<JoinHandle<()>>,
     exit: Option<Exit>,
+    hit: LimitsHit,
 }
 
 impl Running {
@@ -171,7 +175,14 @@ impl Running {
         {
             std::panic::resume_unwind(panic);
         }
-        let Some(report) = Report::decode(&bytes) else {
+        let mut reports = Report::decode_all(&bytes).into_iter();
+        let first = reports.next();
+        for report in reports {
+            if let Report::Hit(hit) = report {
+                self.hit = hit;
+            }
+        }
+        let Some(report) = first else {
             let why = read
                 .err()
                 .map_or_else(|| status.to_string(), |error| error.to_string());
@@ -190,6 +201,12 @@ impl Running {
             Report::NotExecuted { program, cause } => {
                 return Err(ExecError { program, cause }.into());
             }
+            Report::NotKept { limit, why } => return Err(SandboxError::Limit { limit, why }),
+            // The first process was the one that was killed.
+            Report::Lost(signal) if self.hit.memory => Exit::Signal(signal),
+            Report::Hit(_) => {
+                return Err(SandboxError::Lost(String::from("it told no end")));
+            }
             Report::Lost(signal) => {
                 return Err(SandboxError::Lost(format!(
                     "its first process was killed by signal {signal}"
@@ -198,6 +215,18 @@ impl Running {
         };
         self.exit = Some(exit);
         Ok(exit)
+    }
+
+    /// The limits that the run came to, once it has been waited for.
+    #[must_use]
+    pub fn limits_hit(&self) -> LimitsHit {
+        self.hit
+    }
+
+    /// The process id of the helper.
+    #[must_use]
+    pub fn helper_id(&self) -> u32 {
+        self.child.id()
     }
 
     #[must_use]

@@ -1,6 +1,8 @@
 //! What one run in the sandbox consists of. Owns the description only; it knows nothing of how the kernel is asked.
 
 use std::ffi::OsString;
+use std::fmt;
+use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -29,6 +31,12 @@ pub struct RunSpec {
     pub resolv_conf: Option<PathBuf>,
     /// File to show as `/etc/hosts`. `None` shows a generated one that knows `localhost` and `hostname`.
     pub hosts: Option<PathBuf>,
+    /// More lines of the generated `/etc/hosts`.
+    pub extra_hosts: Vec<(String, IpAddr)>,
+    /// Bytes in `/dev/shm`. `None` is Docker's 64 MiB.
+    pub shm_size: Option<u64>,
+    /// What the run may use at most.
+    pub limits: Limits,
     /// After this long the whole process tree is killed.
     pub timeout: Option<Duration>,
     /// Sets `no_new_privs`. Off in BuildKit's RUN, where `sudo` must work.
@@ -53,6 +61,9 @@ impl RunSpec {
             network: Network::Host,
             resolv_conf: None,
             hosts: None,
+            extra_hosts: Vec::new(),
+            shm_size: None,
+            limits: Limits::default(),
             timeout: None,
             no_new_privileges: false,
         }
@@ -74,6 +85,81 @@ pub enum MountSpec {
         size: Option<u64>,
         mode: u32,
     },
+    /// A file that cannot be changed and stands in memory only, in mounts that nothing outside of the run can see. `mode`
+    /// holds the 12 permission bits.
+    File {
+        content: Content,
+        target: PathBuf,
+        mode: u32,
+        uid: u32,
+        gid: u32,
+    },
+}
+
+impl MountSpec {
+    pub(crate) fn target(&self) -> &PathBuf {
+        match self {
+            Self::Bind { target, .. } | Self::Tmpfs { target, .. } | Self::File { target, .. } => {
+                target
+            }
+        }
+    }
+}
+
+/// Bytes that may be a secret: they are not shown when what holds them is printed.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Content(pub Vec<u8>);
+
+impl fmt::Debug for Content {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} bytes", self.0.len())
+    }
+}
+
+/// Processes and threads that a run may have at once when nothing else is said. No build that we know of comes near it,
+/// and a machine survives it.
+pub const DEFAULT_PIDS: u32 = 16_384;
+
+/// What a run may use at most. A limit that is given is kept, or the run is refused.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Limits {
+    /// Bytes.
+    pub memory: Option<u64>,
+    /// Bytes of memory and swap together; `u64::MAX` is no limit. `None` is twice `memory`, if the kernel counts swap.
+    pub memory_and_swap: Option<u64>,
+    pub pids: Pids,
+    /// Thousandths of a processor.
+    pub cpus: Option<u64>,
+    /// Limits of each process, by the names Docker gives them.
+    pub resources: Vec<ResourceLimit>,
+    /// The control group to make that of the run in, below the root of each hierarchy. `None` is the caller's.
+    pub cgroup_parent: Option<PathBuf>,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Pids {
+    /// [`DEFAULT_PIDS`], where the machine can do it.
+    #[default]
+    Default,
+    Limit(u32),
+    Unlimited,
+}
+
+/// `None` is no limit.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ResourceLimit {
+    pub name: String,
+    pub soft: Option<u64>,
+    pub hard: Option<u64>,
+}
+
+/// The limits that a run came to.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct LimitsHit {
+    /// The kernel killed a process for want of memory.
+    pub memory: bool,
+    /// A process could not be started.
+    pub pids: bool,
 }
 
 /// Numeric identity of the command.

@@ -3,13 +3,16 @@
 
 use std::ffi::{OsStr, OsString};
 use std::io::{self, Read};
+use std::net::IpAddr;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::elf::Machine;
 use crate::error::ExecFailure;
-use crate::spec::{MountSpec, Network, RunSpec, UserIds};
+use crate::spec::{
+    Content, Limits, LimitsHit, MountSpec, Network, Pids, ResourceLimit, RunSpec, UserIds,
+};
 
 /// What the helper is given.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -35,6 +38,13 @@ pub(crate) enum Report {
     },
     /// The first process of the sandbox died of this signal without saying anything.
     Lost(i32),
+    /// A limit that was asked for is beyond this machine.
+    NotKept {
+        limit: String,
+        why: String,
+    },
+    /// Comes after another report.
+    Hit(LimitsHit),
 }
 
 impl Order {
@@ -59,6 +69,12 @@ impl Order {
         out.flag(spec.network == Network::None);
         out.optional(spec.resolv_conf.as_ref(), |out, path| out.path(path));
         out.optional(spec.hosts.as_ref(), |out, path| out.path(path));
+        out.list(&spec.extra_hosts, |out, (name, address)| {
+            out.bytes(name.as_bytes());
+            out.bytes(address.to_string().as_bytes());
+        });
+        out.optional(spec.shm_size.as_ref(), |out, size| out.number(*size));
+        out.limits(&spec.limits);
         out.optional(spec.timeout.as_ref(), |out, timeout| {
             out.number(u64::try_from(timeout.as_millis()).unwrap_or(u64::MAX));
         });
@@ -103,6 +119,9 @@ impl Order {
             },
             resolv_conf: input.optional(Reader::path)?,
             hosts: input.optional(Reader::path)?,
+            extra_hosts: input.list(|input| Ok((input.text()?, input.address()?)))?,
+            shm_size: input.optional(Reader::number)?,
+            limits: input.limits()?,
             timeout: input.optional(Reader::number)?.map(Duration::from_millis),
             no_new_privileges: input.flag()?,
         };
@@ -130,13 +149,27 @@ impl Report {
                 out.failure(cause);
             }
             Self::Lost(signal) => out.tagged(5, *signal),
+            Self::NotKept { limit, why } => {
+                out.tagged(6, 0);
+                out.bytes(limit.as_bytes());
+                out.bytes(why.as_bytes());
+            }
+            Self::Hit(hit) => {
+                out.tagged(7, 0);
+                out.flag(hit.memory);
+                out.flag(hit.pids);
+            }
         }
         out.0
     }
 
-    /// `None` when the bytes do not begin with a whole report.
-    pub(crate) fn decode(bytes: &[u8]) -> Option<Self> {
+    /// All whole reports that the bytes begin with.
+    pub(crate) fn decode_all(bytes: &[u8]) -> Vec<Self> {
         let mut input = Reader(bytes);
+        std::iter::from_fn(|| Self::decode(&mut input)).collect()
+    }
+
+    fn decode(input: &mut Reader<'_>) -> Option<Self> {
         let tag = input.number().ok()?;
         let number = input.signed().ok()?;
         Some(match tag {
@@ -152,6 +185,14 @@ impl Report {
                 cause: input.failure().ok()?,
             },
             5 => Self::Lost(number),
+            6 => Self::NotKept {
+                limit: input.text().ok()?,
+                why: input.text().ok()?,
+            },
+            7 => Self::Hit(LimitsHit {
+                memory: input.flag().ok()?,
+                pids: input.flag().ok()?,
+            }),
             _ => return None,
         })
     }
@@ -208,18 +249,53 @@ impl Writer {
                 target,
                 read_only,
             } => {
-                self.flag(true);
+                self.number(0);
                 self.path(source);
                 self.path(target);
                 self.flag(*read_only);
             }
             MountSpec::Tmpfs { target, size, mode } => {
-                self.flag(false);
+                self.number(1);
                 self.path(target);
                 self.optional(size.as_ref(), |out, size| out.number(*size));
                 self.number((*mode).into());
             }
+            MountSpec::File {
+                content,
+                target,
+                mode,
+                uid,
+                gid,
+            } => {
+                self.number(2);
+                self.bytes(&content.0);
+                self.path(target);
+                for number in [mode, uid, gid] {
+                    self.number((*number).into());
+                }
+            }
         }
+    }
+
+    fn limits(&mut self, limits: &Limits) {
+        let number = |out: &mut Self, number: &u64| out.number(*number);
+        self.optional(limits.memory.as_ref(), number);
+        self.optional(limits.memory_and_swap.as_ref(), number);
+        match limits.pids {
+            Pids::Default => self.number(0),
+            Pids::Limit(pids) => {
+                self.number(1);
+                self.number(pids.into());
+            }
+            Pids::Unlimited => self.number(2),
+        }
+        self.optional(limits.cpus.as_ref(), number);
+        self.list(&limits.resources, |out, limit| {
+            out.bytes(limit.name.as_bytes());
+            out.optional(limit.soft.as_ref(), number);
+            out.optional(limit.hard.as_ref(), number);
+        });
+        self.optional(limits.cgroup_parent.as_ref(), |out, path| out.path(path));
     }
 
     fn failure(&mut self, cause: &ExecFailure) {
@@ -310,18 +386,52 @@ impl<'a> Reader<'a> {
     }
 
     fn mount(&mut self) -> io::Result<MountSpec> {
-        Ok(if self.flag()? {
-            MountSpec::Bind {
+        Ok(match self.number()? {
+            0 => MountSpec::Bind {
                 source: self.path()?,
                 target: self.path()?,
                 read_only: self.flag()?,
-            }
-        } else {
-            MountSpec::Tmpfs {
+            },
+            1 => MountSpec::Tmpfs {
                 target: self.path()?,
                 size: self.optional(Self::number)?,
                 mode: self.small()?,
-            }
+            },
+            2 => MountSpec::File {
+                content: Content(self.bytes()?.to_vec()),
+                target: self.path()?,
+                mode: self.small()?,
+                uid: self.small()?,
+                gid: self.small()?,
+            },
+            _ => return Err(io::ErrorKind::InvalidData.into()),
+        })
+    }
+
+    fn address(&mut self) -> io::Result<IpAddr> {
+        self.text()?
+            .parse()
+            .map_err(|_| io::ErrorKind::InvalidData.into())
+    }
+
+    fn limits(&mut self) -> io::Result<Limits> {
+        Ok(Limits {
+            memory: self.optional(Self::number)?,
+            memory_and_swap: self.optional(Self::number)?,
+            pids: match self.number()? {
+                0 => Pids::Default,
+                1 => Pids::Limit(self.small()?),
+                _ => Pids::Unlimited,
+            },
+            cpus: self.optional(Self::number)?,
+            resources: self.list(|input| {
+                Ok(ResourceLimit {
+                    name: input.text()?,
+                    soft: input.optional(Self::number)?,
+                    hard: input.optional(Self::number)?,
+                })
+            })?,
+            cgroup_parent: self.optional(Self::path)?,
         })
     }
 
@@ -371,7 +481,28 @@ mod tests {
                 size: None,
                 mode: 0,
             },
+            MountSpec::File {
+                content: Content(vec![0, 255]),
+                target: "/run/secrets/x".into(),
+                mode: 0o400,
+                uid: 7,
+                gid: 8,
+            },
         ];
+        full.extra_hosts = vec![("a".into(), "::1".parse().expect("an address"))];
+        full.shm_size = Some(1);
+        full.limits = Limits {
+            memory: Some(2),
+            memory_and_swap: Some(u64::MAX),
+            pids: Pids::Limit(3),
+            cpus: Some(4),
+            resources: vec![ResourceLimit {
+                name: "core".into(),
+                soft: Some(0),
+                hard: None,
+            }],
+            cgroup_parent: Some("/g".into()),
+        };
         full.env = vec![("A".into(), "".into()), ("B".into(), "x=y".into())];
         full.user = UserIds {
             uid: 1,
@@ -416,6 +547,14 @@ mod tests {
             Report::Signaled(9),
             Report::TimedOut,
             Report::Lost(11),
+            Report::NotKept {
+                limit: String::from("memory"),
+                why: String::from("no controller"),
+            },
+            Report::Hit(LimitsHit {
+                memory: true,
+                pids: false,
+            }),
             Report::Failed {
                 step: String::from("mounting"),
                 errno: 1,
@@ -428,12 +567,13 @@ mod tests {
         for report in reports.into_iter().chain(not_executed) {
             let mut bytes = report.encode();
             assert_eq!(
-                Report::decode(&bytes[..bytes.len() - 1]),
-                None,
+                Report::decode_all(&bytes[..bytes.len() - 1]),
+                [],
                 "cut short: {report:?}"
             );
-            bytes.extend_from_slice(b"the next report");
-            assert_eq!(Report::decode(&bytes), Some(report));
+            bytes.append(&mut Report::Lost(3).encode());
+            bytes.extend_from_slice(b"cut short");
+            assert_eq!(Report::decode_all(&bytes), [report, Report::Lost(3)]);
         }
     }
 }

@@ -312,6 +312,8 @@ fn build_settings(
             Network::None => launchway_sandbox::Network::None,
         },
         timeout: Some(family.build.timeout),
+        limits: family.build.limits.clone(),
+        no_new_privileges: family.build.no_new_privileges,
         compression: match family.build.compression {
             Compression::Gzip => launchway_oci::Compression::Gzip,
             Compression::Zstd => launchway_oci::Compression::Zstd,

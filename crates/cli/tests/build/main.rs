@@ -6,6 +6,7 @@ mod foreign;
 mod host_ca;
 mod interrupt;
 mod lab;
+mod limits;
 mod outputs;
 mod reproducible;
 mod rootless;

@@ -1,9 +1,12 @@
 //! What all images have in common: `[family]`, `[versions]`, `[npm]`, `[build]`, `[retry]`.
 
 use std::collections::BTreeMap;
+use std::str::FromStr;
 
 use launchway_diagnostics::{Diagnostic, Span, Spanned};
-use launchway_model::{ImageName, Platform, RegistryHost, VersionName};
+use launchway_model::{
+    ImageName, LimitError, PidsLimit, Platform, RegistryHost, StepLimits, VersionName,
+};
 use toml::de::DeValue;
 
 use super::{Draft, Reader, Table};
@@ -249,6 +252,63 @@ impl Reader<'_> {
                 Some("none") => Network::None,
                 _ => Network::Host,
             },
+            limits: self.limits(table),
+            no_new_privileges: table
+                .bool("no-new-privileges")
+                .unwrap_or(default.no_new_privileges),
+        }
+    }
+
+    fn limits(&mut self, table: &Table<'_>) -> StepLimits {
+        let limits = StepLimits {
+            memory: self.limit(table, "memory"),
+            memory_swap: self.limit(table, "memory-swap"),
+            pids: match table.integer("pids-limit") {
+                None => PidsLimit::Default,
+                Some(pids) => u32::try_from(pids)
+                    .ok()
+                    .filter(|pids| *pids > 0)
+                    .map_or(PidsLimit::Unlimited, PidsLimit::Limit),
+            },
+            cpus: self.limit(table, "cpus"),
+            shm_size: self.limit(table, "shm-size"),
+            ulimits: table
+                .texts("ulimits")
+                .unwrap_or_default()
+                .iter()
+                .filter_map(|text| self.parse_limit(text))
+                .collect(),
+            cgroup_parent: None,
+        };
+        if let Err(error) = limits.check()
+            && let Some(text) = table.text("memory-swap").or_else(|| table.text("memory"))
+        {
+            self.bad_value(
+                text.span,
+                "these limits do not fit together".to_owned(),
+                &error.to_string(),
+            );
+        }
+        limits
+    }
+
+    fn limit<T: FromStr<Err = LimitError>>(&mut self, table: &Table<'_>, key: &str) -> Option<T> {
+        let text = table.text(key)?;
+        self.parse_limit(&text)
+    }
+
+    fn parse_limit<T: FromStr<Err = LimitError>>(&mut self, text: &Spanned<String>) -> Option<T> {
+        match text.value.parse() {
+            Ok(limit) => Some(limit),
+            Err(_) if text.value.trim().is_empty() => None, // reported with the shape
+            Err(error) => {
+                self.bad_value(
+                    text.span,
+                    format!("{:?} is no limit", text.value),
+                    &error.to_string(),
+                );
+                None
+            }
         }
     }
 

@@ -6,7 +6,7 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use launchway_diagnostics::{Code, Diagnostic, Span, Spanned, closest};
-use launchway_model::{NameError, Platform, VersionName};
+use launchway_model::{NameError, Platform, VersionName, parse_duration};
 
 use super::{Reader, Table};
 use crate::codes;
@@ -381,51 +381,9 @@ fn inside_folder(path: &str) -> Result<String, &'static str> {
     }
 }
 
-/// Numbers, each with its unit: `1h30m`.
-fn parse_duration(text: &str) -> Option<Duration> {
-    let mut rest = text;
-    let mut total = Duration::ZERO;
-    while !rest.is_empty() {
-        let digits = rest.find(|c: char| !c.is_ascii_digit())?;
-        let number: u64 = rest[..digits].parse().ok()?;
-        rest = &rest[digits..];
-        let (unit, step) = [
-            ("ms", Duration::from_millis(number)),
-            ("s", Duration::from_secs(number)),
-            ("m", Duration::from_secs(number.checked_mul(60)?)),
-            ("h", Duration::from_secs(number.checked_mul(3600)?)),
-        ]
-        .into_iter()
-        .find(|(unit, _)| rest.starts_with(unit))?;
-        rest = &rest[unit.len()..];
-        total = total.checked_add(step)?;
-    }
-    (!text.is_empty()).then_some(total)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn lengths_of_time_have_units() {
-        let seconds = Duration::from_secs;
-        for (text, want) in [
-            ("15s", Some(seconds(15))),
-            ("1h30m", Some(seconds(5400))),
-            ("250ms", Some(Duration::from_millis(250))),
-            ("0s", Some(seconds(0))),
-            ("", None),
-            ("15", None),
-            ("s", None),
-            ("15 s", None),
-            ("1d", None),
-            ("99999999999999999999s", None),
-            ("18446744073709551615h", None),
-        ] {
-            assert_eq!(parse_duration(text), want, "{text}");
-        }
-    }
 
     #[test]
     fn paths_stay_inside() {

@@ -21,7 +21,7 @@ use rustix::thread::{
 use super::{Refused, Step, sys};
 use crate::elf;
 use crate::error::ExecFailure;
-use crate::spec::UserIds;
+use crate::spec::{ResourceLimit, UserIds};
 use crate::wire::{Order, Report};
 
 /// What Docker leaves to root in a container.
@@ -63,11 +63,15 @@ fn prepare(order: &Order, filter: &[sys::FilterInstruction]) -> Result<(), Refus
     connect_streams(order)?;
     umask(Mode::from_raw_mode(0o022));
     limit_open_files().step("limiting open files")?;
+    limit_core_files().step("limiting core files")?;
+    for limit in &spec.limits.resources {
+        limit_resource(limit).step(format_args!(
+            "setting the limit {} (may it be raised?)",
+            limit.name
+        ))?;
+    }
     sys::reset_signals();
-    rustix::process::chdir(&spec.cwd).step(format_args!(
-        "entering the working directory {}",
-        spec.cwd.display()
-    ))?;
+    enter_working_directory(&spec.cwd)?;
     sys::close_on_exec_all().step("closing the helper's files")?;
 
     if spec.no_new_privileges {
@@ -142,6 +146,55 @@ fn limit_open_files() -> io::Result<()> {
         },
     )
     .map_err(Into::into)
+}
+
+/// A program that crashes leaves no core file in the layer, unless it asks for that itself.
+fn limit_core_files() -> io::Result<()> {
+    let maximum = getrlimit(Resource::Core).maximum;
+    let limit = Rlimit {
+        current: Some(0),
+        maximum,
+    };
+    setrlimit(Resource::Core, limit).map_err(Into::into)
+}
+
+fn limit_resource(limit: &ResourceLimit) -> io::Result<()> {
+    let resource = match limit.name.as_str() {
+        "core" => Resource::Core,
+        "cpu" => Resource::Cpu,
+        "data" => Resource::Data,
+        "fsize" => Resource::Fsize,
+        "locks" => Resource::Locks,
+        "memlock" => Resource::Memlock,
+        "msgqueue" => Resource::Msgqueue,
+        "nice" => Resource::Nice,
+        "nofile" => Resource::Nofile,
+        "nproc" => Resource::Nproc,
+        "rss" => Resource::Rss,
+        "rtprio" => Resource::Rtprio,
+        "rttime" => Resource::Rttime,
+        "sigpending" => Resource::Sigpending,
+        "stack" => Resource::Stack,
+        _ => return Err(io::Error::from_raw_os_error(libc::EINVAL)),
+    };
+    let limit = Rlimit {
+        current: limit.soft,
+        maximum: limit.hard,
+    };
+    setrlimit(resource, limit).map_err(Into::into)
+}
+
+/// A path through /proc could lead to a directory that this process holds open; none does, and if one did, it would not
+/// be below the root.
+fn enter_working_directory(path: &Path) -> Result<(), Refused> {
+    let step = || format!("entering the working directory {}", path.display());
+    rustix::process::chdir(path).step(step())?;
+    let reached = rustix::process::getcwd(Vec::new()).step(step())?;
+    if reached.to_bytes().starts_with(b"/") {
+        Ok(())
+    } else {
+        Err(io::Error::from_raw_os_error(libc::EXDEV)).step(step())
+    }
 }
 
 fn bound_capabilities() -> io::Result<()> {

@@ -9,7 +9,7 @@ use rustix::io::Errno;
 use rustix::mount::{OpenTreeFlags, open_tree};
 
 use super::mounts::{clone_tree, mount_at, mount_on, new_file_system};
-use super::resolve::open_path;
+use super::resolve::{open_in_root, open_path};
 use super::scratch::Scratch;
 use super::{Refused, Step, sys};
 
@@ -55,19 +55,46 @@ const LOCKED_DOWN: u64 = sys::MOUNT_NO_SETUID | sys::MOUNT_NO_DEVICES | sys::MOU
 pub(super) fn mount_kernel_file_systems(
     root: BorrowedFd<'_>,
     scratch: &Scratch,
+    shm_size: Option<u64>,
 ) -> Result<(), Refused> {
     let proc = process_files().step("mounting the process information")?;
     mount_at(root, proc.as_fd(), Path::new("/proc"), true).step("mounting on /proc")?;
     let sys = system_files(scratch)?;
     mount_at(root, sys.as_fd(), Path::new("/sys"), true).step("mounting on /sys")?;
-    device_files(root)?;
+    device_files(root, shm_size)?;
     for path in READ_ONLY {
         protect(root, path).step(format_args!("protecting /{path}"))?;
     }
     for path in MASKED {
         mask(root, path, scratch)?;
     }
+    for path in throttling(root) {
+        mask(root, &path, scratch)?;
+    }
     Ok(())
+}
+
+/// How hot each processor was tells one tenant of a machine what the others do.
+fn throttling(root: BorrowedFd<'_>) -> Vec<String> {
+    const PROCESSORS: &str = "sys/devices/system/cpu";
+    let Ok(directory) = open_in_root(
+        root,
+        Path::new(PROCESSORS),
+        OFlags::RDONLY | OFlags::DIRECTORY,
+    )
+    .and_then(|handle| rustix::fs::Dir::read_from(&handle)) else {
+        return Vec::new();
+    };
+    directory
+        .flatten()
+        .filter_map(|entry| entry.file_name().to_str().ok().map(str::to_owned))
+        .filter(|name| {
+            name.strip_prefix("cpu").is_some_and(|number| {
+                !number.is_empty() && number.bytes().all(|b| b.is_ascii_digit())
+            })
+        })
+        .map(|name| format!("{PROCESSORS}/{name}/thermal_throttle"))
+        .collect()
 }
 
 /// Shows the processes of this sandbox. A user namespace may only have that where the host's own view is unmasked;
@@ -92,7 +119,7 @@ fn system_files(scratch: &Scratch) -> Result<OwnedFd, Refused> {
     }
 }
 
-fn device_files(root: BorrowedFd<'_>) -> Result<(), Refused> {
+fn device_files(root: BorrowedFd<'_>, shm_size: Option<u64>) -> Result<(), Refused> {
     let memory = |mode, size, attributes| {
         new_file_system(
             "tmpfs",
@@ -170,7 +197,8 @@ fn device_files(root: BorrowedFd<'_>) -> Result<(), Refused> {
     })
     .step("mounting the terminals")?;
     inside("pts", terminals.as_fd())?;
-    let shared = memory("1777", "65536k", LOCKED_DOWN).step("mounting the shared memory")?;
+    let size = shm_size.map_or_else(|| String::from("65536k"), |size| size.to_string());
+    let shared = memory("1777", &size, LOCKED_DOWN).step("mounting the shared memory")?;
     inside("shm", shared.as_fd())?;
     // Kernels may be built without message queues.
     if let Ok(queues) = new_file_system("mqueue", &[], LOCKED_DOWN) {

@@ -11,7 +11,9 @@ use rustix::process::{
     DumpableBehavior, Pid, Signal, WaitOptions, WaitStatus, set_dumpable_behavior,
     set_parent_process_death_signal, wait,
 };
+use rustix::thread::UnshareFlags;
 
+use super::cgroup::Group;
 use super::{Refused, Step, command, devices, mounts, overlay, scratch, sys};
 use crate::wire::{Order, Report};
 
@@ -20,8 +22,10 @@ pub(super) fn run(
     filter: &[sys::FilterInstruction],
     caller: &UnixStream,
     supervisor: &OwnedFd,
+    group: Option<Group>,
 ) -> ! {
-    let report = live(order, filter, caller, supervisor).unwrap_or_else(|refused| refused.report());
+    let report =
+        live(order, filter, caller, supervisor, group).unwrap_or_else(|refused| refused.report());
     let mut caller = caller;
     // With the caller gone there is nobody to tell.
     let _ = caller.write_all(&report.encode());
@@ -34,6 +38,7 @@ fn live(
     filter: &[sys::FilterInstruction],
     caller: &UnixStream,
     supervisor: &OwnedFd,
+    group: Option<Group>,
 ) -> Result<Report, Refused> {
     set_parent_process_death_signal(Some(Signal::KILL))
         .step("tying the sandbox to its supervisor")?;
@@ -52,6 +57,17 @@ fn live(
         sys::exit_now(1);
     }
 
+    if let Some(group) = group {
+        group.enter().step("entering the control group")?;
+    }
+    // Hides where in the host's control groups the build is; kernels without control groups refuse it.
+    match sys::unshare(UnshareFlags::NEWCGROUP) {
+        Err(error) if error.raw_os_error() != Some(libc::EINVAL) => {
+            return Err(error).step("creating a cgroup namespace");
+        }
+        _ => {}
+    }
+    expect_to_be_killed();
     enter_root(order)?;
     // The command may look at process 1, but not into it.
     set_dumpable_behavior(DumpableBehavior::NotDumpable).step("shielding the first process")?;
@@ -67,9 +83,20 @@ fn enter_root(order: &Order) -> Result<(), Refused> {
     let targets = mounts::plan(spec, &scratch)?;
     let root = overlay::mount_root(spec, &scratch, &targets)?;
     mounts::attach_over_root(root.as_fd()).step("attaching the root")?;
-    devices::mount_kernel_file_systems(root.as_fd(), &scratch)?;
+    devices::mount_kernel_file_systems(root.as_fd(), &scratch, spec.shm_size)?;
     mounts::mount_targets(root.as_fd(), &targets)?;
     mounts::pivot(root.as_fd())
+}
+
+/// A caller that the kernel is to spare when memory runs out does not pass that on to its steps.
+fn expect_to_be_killed() {
+    const ADJUSTMENT: &str = "/proc/self/oom_score_adj";
+    let spared = std::fs::read_to_string(ADJUSTMENT)
+        .is_ok_and(|text| text.trim().parse::<i32>().is_ok_and(|score| score < 0));
+    if spared {
+        // Refused to nobody: it makes things worse for this process.
+        let _ = std::fs::write(ADJUSTMENT, "0");
+    }
 }
 
 /// Waits for everything until the command itself has ended.

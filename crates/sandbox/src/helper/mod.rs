@@ -5,8 +5,10 @@
 //! and reaps. Init's child becomes the *command*. Init dies with the supervisor, and everything in the sandbox dies with
 //! init, so no end of the caller leaves a process or a mount behind.
 
+mod cgroup;
 mod command;
 mod devices;
+mod hierarchy;
 mod init;
 mod mounts;
 mod overlay;
@@ -21,6 +23,8 @@ use std::fmt::Display;
 use std::io;
 
 use crate::wire::Report;
+
+pub use cgroup::sweep_left_groups;
 
 /// First word of the command line of a process that is to be the helper.
 pub(crate) const MARKER: &str = "launchway-sandbox";

@@ -60,16 +60,13 @@ pub(super) fn plan(spec: &RunSpec, scratch: &Scratch) -> Result<Vec<Target>, Ref
     }
     let hosts = match spec.hosts.as_deref() {
         Some(path) => std::fs::read(path).step(format_args!("reading {}", path.display()))?,
-        None => hosts(&spec.hostname).into_bytes(),
+        None => hosts(spec).into_bytes(),
     };
     targets.push(file("/etc/hosts", scratch.file("hosts", &hosts)?));
 
     let mut asked: Vec<&MountSpec> = spec.mounts.iter().collect();
-    asked.sort_by_key(|mount| {
-        let (MountSpec::Bind { target, .. } | MountSpec::Tmpfs { target, .. }) = mount;
-        target.components().count()
-    });
-    for mount in asked {
+    asked.sort_by_key(|mount| mount.target().components().count());
+    for (number, mount) in asked.into_iter().enumerate() {
         targets.push(match mount {
             MountSpec::Bind {
                 source,
@@ -97,13 +94,35 @@ pub(super) fn plan(spec: &RunSpec, scratch: &Scratch) -> Result<Vec<Target>, Ref
                     mode: *mode,
                 }),
             },
+            MountSpec::File {
+                content,
+                target,
+                mode,
+                uid,
+                gid,
+            } => Target {
+                path: target.clone(),
+                directory: false,
+                source: Some(Source::Ready(scratch.file_with(
+                    &format!("file-{number}"),
+                    &content.0,
+                    (*mode, *uid, *gid),
+                )?)),
+            },
         });
     }
     Ok(targets)
 }
 
-fn hosts(hostname: &str) -> String {
-    format!("127.0.0.1\tlocalhost {hostname}\n::1\tlocalhost ip6-localhost ip6-loopback\n")
+fn hosts(spec: &RunSpec) -> String {
+    let mut text = format!(
+        "127.0.0.1\tlocalhost {}\n::1\tlocalhost ip6-localhost ip6-loopback\n",
+        spec.hostname
+    );
+    for (name, address) in &spec.extra_hosts {
+        text.push_str(&format!("{address}\t{name}\n"));
+    }
+    text
 }
 
 /// Mounts what the run asked for.

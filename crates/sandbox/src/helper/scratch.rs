@@ -6,7 +6,7 @@ use std::io::Write;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 
-use rustix::fs::{CWD, Mode, OFlags, mkdirat, openat, symlinkat};
+use rustix::fs::{CWD, Gid, Mode, OFlags, Uid, fchmod, fchown, mkdirat, openat, symlinkat};
 use rustix::mount::{OpenTreeFlags, open_tree};
 
 use super::{Refused, Step, mounts, sys};
@@ -47,6 +47,32 @@ impl Scratch {
 
     /// Creates a file that everybody can read, and a mount of it.
     pub(super) fn file(&self, name: &str, content: &[u8]) -> Result<OwnedFd, Refused> {
+        self.write(name, content)?;
+        self.clone_mount(name, sys::MOUNT_NO_EXEC)
+    }
+
+    /// The same with a mode and an owner; it can be executed if its mode says so.
+    pub(super) fn file_with(
+        &self,
+        name: &str,
+        content: &[u8],
+        (mode, uid, gid): (u32, u32, u32),
+    ) -> Result<OwnedFd, Refused> {
+        let file = self.write(name, content)?;
+        fchown(&file, Some(Uid::from_raw(uid)), Some(Gid::from_raw(gid))).step(format_args!(
+            "giving a file to user {uid} and group {gid} (are they mapped?)"
+        ))?;
+        fchmod(&file, Mode::from_raw_mode(mode & 0o7777))
+            .step("preparing the file system in memory")?;
+        let attributes = if mode & 0o111 == 0 {
+            sys::MOUNT_NO_EXEC
+        } else {
+            0
+        };
+        self.clone_mount(name, attributes)
+    }
+
+    fn write(&self, name: &str, content: &[u8]) -> Result<OwnedFd, Refused> {
         let file = openat(
             &self.root,
             name,
@@ -54,18 +80,18 @@ impl Scratch {
             Mode::from_raw_mode(0o644),
         )
         .step("preparing the file system in memory")?;
-        std::fs::File::from(file)
-            .write_all(content)
+        let mut file = std::fs::File::from(file);
+        file.write_all(content)
             .step("preparing the file system in memory")?;
-        self.clone_mount(name)
+        Ok(file.into())
     }
 
     /// A mount of an empty directory that cannot be changed.
     pub(super) fn empty_directory(&self) -> Result<OwnedFd, Refused> {
-        self.clone_mount(EMPTY)
+        self.clone_mount(EMPTY, sys::MOUNT_NO_EXEC)
     }
 
-    fn clone_mount(&self, name: &str) -> Result<OwnedFd, Refused> {
+    fn clone_mount(&self, name: &str, attributes: u64) -> Result<OwnedFd, Refused> {
         let mount = open_tree(
             &self.root,
             name,
@@ -74,10 +100,7 @@ impl Scratch {
         .step("mounting from memory")?;
         sys::set_mount_attributes(
             mount.as_fd(),
-            sys::MOUNT_READ_ONLY
-                | sys::MOUNT_NO_SETUID
-                | sys::MOUNT_NO_DEVICES
-                | sys::MOUNT_NO_EXEC,
+            sys::MOUNT_READ_ONLY | sys::MOUNT_NO_SETUID | sys::MOUNT_NO_DEVICES | attributes,
         )
         .step("mounting from memory")?;
         Ok(mount)

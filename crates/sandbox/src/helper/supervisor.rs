@@ -16,8 +16,8 @@ use rustix::process::{
 };
 use rustix::thread::UnshareFlags;
 
-use super::{Refused, SHIELDED_MARKER, Step, init, seccomp, sys};
-use crate::spec::{Network, RunSpec};
+use super::{Refused, SHIELDED_MARKER, Step, cgroup, init, seccomp, sys};
+use crate::spec::{LimitsHit, Network, RunSpec};
 use crate::wire::{Order, Report};
 
 const OWN_PROGRAM: &str = "/proc/self/exe";
@@ -107,6 +107,16 @@ fn carry_out(caller: &mut UnixStream) -> Result<Report, Refused> {
     sys::close_on_exec_all().step("closing the caller's files")?;
     let order = Order::read(caller).step("reading the order")?;
     let filter = seccomp::filter().step("choosing the syscall filter")?;
+    // Kept from here on: it goes, with its group, when this function is left.
+    let group = match cgroup::create(&order.spec.limits) {
+        Ok(group) => group,
+        Err(cgroup::NotKept { limit, why }) => {
+            return Ok(Report::NotKept {
+                limit: limit.to_owned(),
+                why,
+            });
+        }
+    };
     separate(&order.spec)?;
     let deadline = order
         .spec
@@ -117,10 +127,17 @@ fn carry_out(caller: &mut UnixStream) -> Result<Report, Refused> {
     let supervisor =
         pidfd_open(own, PidfdFlags::empty()).step("opening the supervisor's process")?;
     match sys::fork().step("starting the first process of the sandbox")? {
-        sys::Forked::Child => init::run(&order, &filter, caller, &supervisor),
+        sys::Forked::Child => init::run(&order, &filter, caller, &supervisor, group),
         sys::Forked::Parent(init) => {
             drop(order);
-            watch(caller, init, deadline)
+            let report = watch(caller, init, deadline)?;
+            let hit = group.as_ref().map(cgroup::Group::hit).unwrap_or_default();
+            if hit != LimitsHit::default() {
+                // The first report counts for the end: that of init, or this one.
+                send(caller, &report);
+                return Ok(Report::Hit(hit));
+            }
+            Ok(report)
         }
     }
 }
@@ -133,13 +150,8 @@ fn separate(spec: &RunSpec) -> Result<(), Refused> {
         flags |= UnshareFlags::NEWNET;
     }
     sys::unshare(flags).step("creating namespaces")?;
-    // Hides where in the host's control groups the build is; kernels without control groups refuse it.
-    match sys::unshare(UnshareFlags::NEWCGROUP) {
-        Err(error) if error.raw_os_error() != Some(libc::EINVAL) => {
-            return Err(error).step("creating a cgroup namespace");
-        }
-        _ => {}
-    }
+    // Keys of the caller's session are not for the command. Refused where there are no keys at all.
+    let _ = sys::new_session_keyring();
     rustix::system::sethostname(spec.hostname.as_bytes()).step("setting the host name")?;
     if spec.network == Network::None {
         sys::loopback_up().step("starting the loopback interface")?;

@@ -89,6 +89,19 @@ pub(crate) fn close_on_exec_all() -> io::Result<()> {
     })
 }
 
+/// Gives this process an empty session keyring of its own.
+pub(crate) fn new_session_keyring() -> io::Result<()> {
+    const JOIN_SESSION_KEYRING: libc::c_long = 1;
+    // SAFETY: without a name the call takes no memory of ours.
+    check(unsafe {
+        libc::syscall(
+            libc::SYS_keyctl,
+            JOIN_SESSION_KEYRING,
+            std::ptr::null::<libc::c_char>(),
+        )
+    })
+}
+
 /// One instruction of a syscall filter; `struct sock_filter`.
 pub(crate) type FilterInstruction = libc::sock_filter;
 

@@ -3,5 +3,6 @@
 mod common;
 mod isolation;
 mod layers;
+mod limits;
 mod rootless;
 mod runs;

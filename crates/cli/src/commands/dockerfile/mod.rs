@@ -21,6 +21,7 @@ use self::write::Built;
 use super::Result;
 use crate::failure::Failure;
 use crate::family::{NetworkArguments, parse_platform, warn};
+use crate::limits::LimitArguments;
 use crate::settings::{Settings, read};
 use crate::toolbox::{self, Builder};
 
@@ -97,6 +98,8 @@ struct Build {
     /// RUN steps trust the certificate authorities of this machine; no trace stays in the image
     #[arg(long)]
     host_ca: bool,
+    #[command(flatten)]
+    limits: LimitArguments,
     #[command(flatten)]
     registries: NetworkArguments,
 }
@@ -308,7 +311,10 @@ fn read_build(
         } else {
             launchway_sandbox::Network::Host
         },
-        timeout: None,
+        timeout: arguments.limits.timeout(),
+        limits: arguments.limits.limits()?,
+        extra_hosts: arguments.limits.extra_hosts(),
+        no_new_privileges: arguments.limits.no_new_privileges(),
         compress: None,
         labels: arguments
             .label
