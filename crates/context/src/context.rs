@@ -19,14 +19,15 @@ use crate::{ContextError, Filter, JunkRules, Selected};
 /// A build context. What the ignore and junk rules leave out does not exist in it, nor do sockets;
 /// an excluded directory exists as long as something below it is taken in again.
 ///
-/// Every entry belongs to root: who owns a file on the machine that builds says nothing about the
-/// image. Files are taken to stay as they are while a context is in use.
+/// Every entry belongs to root, unless owners are [kept](Self::keeping_owners): who owns a file on the
+/// machine that builds says nothing about the image. Files are taken to stay as they are while a context is in use.
 #[derive(Debug)]
 pub struct Context {
     path: PathBuf,
     root: Root,
     rules: IgnoreRules,
     junk: JunkRules,
+    keeps_owners: bool,
     /// Excluded directories that were searched for something taken in again.
     searched: Mutex<HashMap<PathBuf, bool>>,
 }
@@ -61,10 +62,22 @@ impl Context {
                 root,
                 rules,
                 junk,
+                keeps_owners: false,
                 searched: Mutex::new(HashMap::new()),
             }),
             Err(source) => Err(ContextError::Open { path, source }),
         }
+    }
+
+    /// The same with owners as they are on disk: for files that were unpacked from an archive.
+    #[must_use]
+    pub fn keeping_owners(mut self) -> Self {
+        self.keeps_owners = true;
+        self
+    }
+
+    pub fn keeps_owners(&self) -> bool {
+        self.keeps_owners
     }
 
     /// The directory as it was given.
@@ -182,7 +195,12 @@ impl Context {
 
 impl Tree for Context {
     fn entry(&self, path: &Path) -> io::Result<Option<TreeEntry>> {
-        Ok(self.stat(path)?.map(|stat| entry_of(&stat)))
+        let owners = self.keeps_owners;
+        Ok(self.stat(path)?.map(|stat| TreeEntry {
+            uid: if owners { stat.st_uid } else { 0 },
+            gid: if owners { stat.st_gid } else { 0 },
+            ..entry_of(&stat)
+        }))
     }
 
     fn children(&self, path: &Path) -> io::Result<Vec<OsString>> {

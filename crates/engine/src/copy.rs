@@ -40,6 +40,15 @@ pub(crate) struct CopyOptions {
 }
 
 impl CopyOptions {
+    /// Everything as it is.
+    pub(crate) fn keep_all() -> Self {
+        Self {
+            owner: Ownership::Keep,
+            mode: None,
+            filter: Filter::default().into(),
+        }
+    }
+
     /// The mode of directories that are made on the way to the destination.
     fn parent_mode(&self) -> u32 {
         self.mode.as_ref().map_or(0o755, Permissions::of_parents)

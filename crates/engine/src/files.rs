@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use launchway_context::{Filter, Selected, digest, select, select_with_parents};
+use launchway_context::{Filter, Selected, digest, walk};
 use launchway_diagnostics::{Span, Spanned};
 use launchway_dockerfile::{Add, Copy, CopySource, Heredoc, expand_keep_quotes, is_http_source};
 use launchway_model::ContentHasher;
@@ -96,20 +96,21 @@ impl Build<'_> {
         span: Span,
         at: &Step,
     ) -> Result<StepDone, EngineError> {
-        let source_image;
-        let source_stack;
-        let tree: &(dyn Tree + Sync) = match step.from {
+        let named = match step.from {
             Some(from) => {
                 let base = state
                     .resolved
                     .from_sources
                     .get(&from.value)
                     .expect("the graph resolved every --from");
-                source_image = self.source_image(base, state.platform(), from.span)?;
-                source_stack = source_image.stack();
-                &source_stack
+                Some(self.source_tree(base, state.platform(), from.span)?)
             }
-            None => self.request.context,
+            None => None,
+        };
+        let context = self.request.context;
+        let tree = match &named {
+            Some(named) => named.tree(),
+            None => context,
         };
         let excludes: Vec<String> = step
             .exclude
@@ -126,10 +127,9 @@ impl Build<'_> {
                         continue;
                     }
                     check_local(&word, path.span, step)?;
-                    let context = self.request.context;
-                    let selected = match (step.from, step.parents) {
-                        (Some(_), true) => select_with_parents(tree, &word, &excludes),
-                        (Some(_), false) => select(tree, &word, &excludes),
+                    let selected = match (&named, step.parents) {
+                        (Some(named), true) => named.select_with_parents(&word, &excludes),
+                        (Some(named), false) => named.select(&word, &excludes),
                         (None, true) => context.select_with_parents(&word, &excludes),
                         (None, false) => context.select(&word, &excludes),
                     }
@@ -158,7 +158,7 @@ impl Build<'_> {
                     .map_err(|error| unknown_user(&error, spec.span))?;
                 Ownership::Set(uid, gid)
             }
-            None if step.from.is_some() => Ownership::Keep,
+            None if step.from.is_some() || context.keeps_owners() => Ownership::Keep,
             None => Ownership::Set(0, 0),
         };
         let mode = step
@@ -189,6 +189,9 @@ impl Build<'_> {
         }
         for one in &taken {
             hash_taken(&mut key, one, tree)?;
+            if let (Taken::Files { selected, .. }, Ownership::Keep) = (one, owner) {
+                hash_owners(&mut key, tree, selected)?;
+            }
         }
         let key = key.finish();
         let told = told(step, &taken, &destination);
@@ -435,6 +438,21 @@ fn hash_taken(
                     digest(tree, std::slice::from_ref(one)).map_err(|error| unreadable(&error))?;
                 key.field("content", content.hash.as_bytes());
             }
+        }
+    }
+    Ok(())
+}
+
+/// Who owns what is taken, which the digest of a context leaves out.
+pub(crate) fn hash_owners(
+    key: &mut ContentHasher,
+    tree: &dyn Tree,
+    selected: &[Selected],
+) -> Result<(), EngineError> {
+    for one in selected {
+        for walked in walk(tree, one).map_err(|error| unreadable(&error))? {
+            key.number("uid", walked.entry.uid.into())
+                .number("gid", walked.entry.gid.into());
         }
     }
     Ok(())

@@ -6,19 +6,19 @@ use std::io;
 use std::os::unix::fs::{PermissionsExt as _, chown};
 use std::path::{Path, PathBuf};
 
-use launchway_context::Filter;
 use launchway_context::digest;
 use launchway_diagnostics::{Diagnostic, Span};
 use launchway_dockerfile::{CacheSharing, Run, RunMount, StageBase, expand};
 use launchway_model::ContentHasher;
-use launchway_oci::{EntryKind, Stack, Tree, WorkingLayer};
+use launchway_oci::{EntryKind, Stack, WorkingLayer};
 use launchway_sandbox::{Content, MountSpec};
 use rustix::fs::FlockOperation;
 use rustix::io::Errno;
 
 use crate::claim::wait_for;
-use crate::copy::{CopyOptions, LayerBuilder, Ownership};
+use crate::copy::{CopyOptions, LayerBuilder};
 use crate::files::{absolute, below_root};
+use crate::named::SourceTree;
 use crate::native::{Build, StageState};
 use crate::over::Over;
 use crate::problems::{cannot_place, unreadable};
@@ -273,7 +273,13 @@ impl PreparedMounts {
                     materialise(build, state, from.as_deref(), source.as_deref(), span)?;
                 let seed = Over::new(&path, Stack::default());
                 LayerBuilder::new(&fresh, &Stack::default())
-                    .copy(&seed, Path::new(""), Path::new(""), "/", &keep_all())
+                    .copy(
+                        &seed,
+                        Path::new(""),
+                        Path::new(""),
+                        "/",
+                        &CopyOptions::keep_all(),
+                    )
                     .map_err(|error| cannot_place(error, span))?;
                 drop(copy);
             }
@@ -325,29 +331,26 @@ fn take_slot(root: &Path, sharing: CacheSharing) -> io::Result<(String, Option<F
     }
 }
 
-fn source_tree_of<'t>(
-    build: &'t Build<'_>,
+/// What a `from` names; nothing for the build context.
+fn source_tree_of(
+    build: &Build<'_>,
     state: &StageState<'_>,
     from: Option<&str>,
     span: Span,
-    held: &'t mut Stack,
-) -> Result<(&'t dyn Tree, bool), EngineError> {
-    match from {
-        None => Ok((build.request.context, true)),
-        Some(from) => {
-            let base: &StageBase = state.resolved.from_sources.get(from).ok_or_else(|| {
-                let message = format!("`{from}` is no stage, context or image");
-                EngineError::from(EngineError::at(
-                    codes::BAD_MOUNT,
-                    span,
-                    message,
-                    "named here",
-                ))
-            })?;
-            *held = build.source_image(base, state.platform(), span)?.stack();
-            Ok((held, false))
-        }
-    }
+) -> Result<Option<SourceTree>, EngineError> {
+    let Some(from) = from else {
+        return Ok(None);
+    };
+    let base: &StageBase = state.resolved.from_sources.get(from).ok_or_else(|| {
+        let message = format!("`{from}` is no stage, context or image");
+        EngineError::from(EngineError::at(
+            codes::BAD_MOUNT,
+            span,
+            message,
+            "named here",
+        ))
+    })?;
+    build.source_tree(base, state.platform(), span).map(Some)
 }
 
 fn source_digest(
@@ -357,15 +360,17 @@ fn source_digest(
     source: Option<&str>,
     span: Span,
 ) -> Result<launchway_model::InputHash, EngineError> {
-    if from.is_some() {
+    let context = match source_tree_of(build, state, from, span)? {
         // A whole stage is known by its layers; reading all of its files again would be waste.
-        let mut held = Stack::default();
-        source_tree_of(build, state, from, span, &mut held)?;
-        let mut hasher = crate::cache::step_key("mount source", &held.layers);
-        hasher.text("path", source.unwrap_or("/"));
-        return Ok(hasher.finish());
-    }
-    let context = build.request.context;
+        Some(SourceTree::Layers(stack)) => {
+            let mut hasher = crate::cache::step_key("mount source", &stack.layers);
+            hasher.text("path", source.unwrap_or("/"));
+            return Ok(hasher.finish());
+        }
+        Some(SourceTree::Folder(context)) => Some(context),
+        None => None,
+    };
+    let context = context.as_deref().unwrap_or(build.request.context);
     let selected = context
         .select(source.unwrap_or("/"), &[])
         .map_err(|error| bad_source(&error.to_string(), span))?;
@@ -383,8 +388,11 @@ fn materialise(
     source: Option<&str>,
     span: Span,
 ) -> Result<(WorkingLayer, PathBuf), EngineError> {
-    let mut held = Stack::default();
-    let (tree, is_context) = source_tree_of(build, state, from, span, &mut held)?;
+    let named = source_tree_of(build, state, from, span)?;
+    let tree = match &named {
+        Some(named) => named.tree(),
+        None => build.request.context,
+    };
     let path = launchway_oci::resolve(
         tree,
         &below_root(&absolute("/", source.unwrap_or("/"))),
@@ -400,14 +408,7 @@ fn materialise(
         Some(found.ok_or_else(|| bad_source("no such file or directory", span))?)
     };
     let copy = build.engine.store.new_layer()?;
-    let options = if is_context {
-        CopyOptions {
-            owner: Ownership::Set(0, 0),
-            ..keep_all()
-        }
-    } else {
-        keep_all()
-    };
+    let options = CopyOptions::keep_all();
     let mut builder = LayerBuilder::new(copy.upper(), &Stack::default());
     let is_file = entry.is_some_and(|entry| entry.kind != EntryKind::Dir);
     let to = if is_file { "/file" } else { "/" };
@@ -420,14 +421,6 @@ fn materialise(
         copy.upper().to_owned()
     };
     Ok((copy, at))
-}
-
-fn keep_all() -> CopyOptions {
-    CopyOptions {
-        owner: Ownership::Keep,
-        mode: None,
-        filter: Filter::default().into(),
-    }
 }
 
 fn bad_source(why: &str, span: Span) -> EngineError {

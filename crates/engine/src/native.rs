@@ -16,6 +16,7 @@ use launchway_sandbox::Sandbox;
 
 use crate::cache::{StepCache, step_key};
 use crate::configure::{SetHere, configure, env_pairs, set_env};
+use crate::named::{NamedSource, NamedSources, unavailable};
 use crate::scope::{PROXY_ARGS, Scope};
 use crate::web::Downloads;
 use crate::{Cancellation, EngineError, Event, HostCa, Image, Images, Step, Web, codes};
@@ -42,8 +43,8 @@ pub struct BuildRequest<'a> {
     pub graph: &'a StageGraph,
     pub context: &'a Context,
     pub build_args: &'a BTreeMap<String, String>,
-    /// Images that stand for names in FROM and `--from`.
-    pub named: &'a BTreeMap<String, Image>,
+    /// What names in FROM and `--from` stand for.
+    pub named: &'a dyn NamedSources,
     pub images: &'a dyn Images,
     pub web: &'a dyn Web,
     pub secrets: &'a Secrets,
@@ -243,7 +244,11 @@ impl<'a> Build<'a> {
                 .filter(|_| self.exported.contains(&resolved.index)),
             here: SetHere::default(),
         };
-        let instructions: Vec<&Instruction> = triggers.iter().chain(&stage.instructions).collect();
+        let instructions: Vec<&Instruction> = if resolved.replaced {
+            Vec::new()
+        } else {
+            triggers.iter().chain(&stage.instructions).collect()
+        };
         let of = instructions.len() + 1;
         for (at, instruction) in instructions.into_iter().enumerate() {
             self.cancellation.check()?;
@@ -297,30 +302,17 @@ impl<'a> Build<'a> {
                 .expect("the graph lists dependencies first")
                 .image
                 .clone()),
-            StageBase::Named(name) => self.request.named.get(name).cloned().ok_or_else(|| {
-                let message = format!("the named context `{name}` was not given");
-                EngineError::at(codes::IMAGE_UNAVAILABLE, span, message, "used here").into()
-            }),
+            StageBase::Named(name) => match self.named_source(name, platform, span)? {
+                NamedSource::Image(image) => Ok(*image),
+                NamedSource::Folder(context) => {
+                    self.image_of_folder(name, &context, platform, span)
+                }
+            },
             StageBase::External(reference) => self
                 .request
                 .images
                 .image(reference, platform)
-                .map_err(|error| {
-                    let EngineError::Image { reference, source } = error else {
-                        return error;
-                    };
-                    let mut diagnostic = Diagnostic::error(
-                        codes::IMAGE_UNAVAILABLE,
-                        format!("cannot get the image {reference} for {platform}"),
-                    )
-                    .at(span, "named here");
-                    let mut cause: Option<&dyn std::error::Error> = Some(source.as_ref());
-                    while let Some(error) = cause {
-                        diagnostic = diagnostic.note(error.to_string());
-                        cause = error.source();
-                    }
-                    diagnostic.into()
-                }),
+                .map_err(|error| unavailable(error, "image", platform, span)),
         }
     }
 

@@ -29,7 +29,10 @@ pub(crate) fn missing(error: &ContextError, span: Span, from: Option<&str>) -> E
         }
         ContextError::Excluded { pattern } => Diagnostic::error(
             codes::SOURCE_MISSING,
-            format!("`{pattern}` is left out of the build context"),
+            match from {
+                Some(from) => format!("`{pattern}` is left out of the context `{from}`"),
+                None => format!("`{pattern}` is left out of the build context"),
+            },
         )
         .at(span, "an ignore rule excludes it")
         .help("add an exception to .dockerignore (`!path`), or copy something else"),

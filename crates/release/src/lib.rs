@@ -8,6 +8,7 @@
 mod artifact;
 mod chain;
 pub mod codes;
+mod contexts;
 mod error;
 mod event;
 mod graft;

@@ -124,8 +124,12 @@ impl Project {
             build_platform: &self.build_platform,
             named_contexts: &named,
         };
-        resolve(&source.dockerfile, &inputs)
-            .map_err(|problems| ReleaseError::Diagnosed(Arc::new(problems)))
+        let graph = resolve(&source.dockerfile, &inputs)
+            .map_err(|problems| ReleaseError::Diagnosed(Arc::new(problems)))?;
+        match replaced(&source.dockerfile, &graph) {
+            Some(problem) => Err(ReleaseError::Diagnosed(Arc::new(vec![problem]))),
+            None => Ok(graph),
+        }
     }
 
     /// What planning needs to know of every target, on these platforms.
@@ -278,6 +282,21 @@ impl Project {
             }
         }
     }
+}
+
+/// A target that the base takes the place of: a family has no use for one.
+fn replaced(file: &Dockerfile, graph: &StageGraph) -> Option<Diagnostic> {
+    let target = graph.stages.last().filter(|target| target.replaced)?;
+    let name = file.stages[target.index].name.as_ref()?;
+    let message = format!(
+        "the stage `{}` to build is replaced by the base",
+        name.value
+    );
+    Some(
+        Diagnostic::error(launchway_dockerfile::codes::UNKNOWN_TARGET, message)
+            .at(name.span, "nothing of this stage would be built")
+            .help("rename the stage"),
+    )
 }
 
 fn diagnosed(error: ReleaseError) -> Vec<Diagnostic> {

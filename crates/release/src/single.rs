@@ -16,6 +16,8 @@ use launchway_oci::spec::{Descriptor, media};
 use launchway_registry::ManifestTarget;
 
 use crate::artifact::{Document, index};
+use crate::contexts::Contexts;
+pub use crate::contexts::NamedContext;
 use crate::error::ReleaseError;
 use crate::images::{PinnedImages, Puller, blocking};
 use crate::publish::push_image;
@@ -30,8 +32,8 @@ pub struct SingleBuild {
     pub build_args: BTreeMap<String, String>,
     pub platforms: Vec<Platform>,
     pub build_platform: Platform,
-    /// Names of FROM and `--from` that stand for other images.
-    pub named: BTreeMap<String, Reference>,
+    /// Names of FROM and `--from` that stand for something else.
+    pub named: BTreeMap<String, NamedContext>,
     pub secrets: Secrets,
     pub options: BuildOptions,
 }
@@ -62,19 +64,14 @@ pub async fn build(
     let mut warnings = Vec::new();
     let mut images = Vec::new();
     for platform in &build.platforms {
-        let named_images = try_join_all(build.named.iter().map(|(name, reference)| async move {
-            let remote = puller.find(reference, platform).await?;
-            Ok::<_, ReleaseError>((name.clone(), puller.layers(&remote).await?))
-        }))
-        .await?;
-        let named: BTreeMap<String, Image> = named_images.into_iter().collect();
+        let named = Contexts::new(build.named.clone(), puller.clone());
         let external = PinnedImages::new(puller.clone(), BTreeMap::new());
         let web = WebFiles::new();
         let (shared, engine, cancellation) =
             (Arc::clone(&build), engine.clone(), cancellation.clone());
         let (events, wanted) = (Arc::clone(&events), platform.clone());
         let (image, told) = blocking(move || {
-            let names: BTreeSet<String> = named.keys().cloned().collect();
+            let names: BTreeSet<String> = shared.named.keys().cloned().collect();
             let inputs = BuildInputs {
                 target: shared.target.as_deref(),
                 build_args: &shared.build_args,

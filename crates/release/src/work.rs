@@ -208,7 +208,7 @@ impl Shop {
                 graph: &graph,
                 context: &source.context,
                 build_args: &recipe.args,
-                named: &base.into_iter().collect(),
+                named: &base.into_iter().collect::<BTreeMap<_, _>>(),
                 images: &images,
                 web: &web,
                 secrets: &shop.settings.secrets,

@@ -63,3 +63,20 @@ fn only_what_decides_a_step_runs_it_again() {
     fs::set_permissions(lab.context().join("f"), mode).expect("setting a mode");
     assert_eq!(cached(&["--secret", &first]), 1, "another mode of a file");
 }
+
+#[test]
+fn the_owners_of_another_stage_are_part_of_a_copy() {
+    let dockerfile = |owner: &str| {
+        format!("FROM scratch AS a\nCOPY --chown={owner} f /f\nFROM scratch\nCOPY --from=a /f /f\n")
+    };
+    let lab = Lab::new(&dockerfile("5:6"));
+    lab.write("f", "f");
+    let owner = || {
+        let image = lab.image(&[]);
+        let entry = &image.entries[&b"f".to_vec()];
+        (entry.uid, entry.gid)
+    };
+    assert_eq!(owner(), (5, 6));
+    lab.write("Dockerfile", &dockerfile("7:8"));
+    assert_eq!(owner(), (7, 8));
+}

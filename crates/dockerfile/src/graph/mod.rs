@@ -66,6 +66,8 @@ pub struct ResolvedStage {
     pub platform: Platform,
     /// What `ARG NAME` without a default takes when no build argument is given.
     pub args: BTreeMap<String, String>,
+    /// A named context stands in for the stage: its base is the result, and nothing of it is run.
+    pub replaced: bool,
     /// `ONBUILD` instructions of the stage it is from, to be run before its own.
     pub triggers: Vec<Instruction>,
     /// The text of every `--from` and mount `from=`, and what it is.
@@ -163,8 +165,10 @@ pub fn resolve(file: &Dockerfile, inputs: &BuildInputs<'_>) -> Result<StageGraph
             unpinned_urls: &mut graph.unpinned_urls,
             problems: &mut problems,
         };
-        for instruction in found.triggers.iter().chain(&stage.instructions) {
-            walk.instruction(instruction);
+        if !found.replaced {
+            for instruction in found.triggers.iter().chain(&stage.instructions) {
+                walk.instruction(instruction);
+            }
         }
         variables.insert(index, walk.variables);
         let from_sources = found.from_sources.into_iter();
@@ -172,6 +176,7 @@ pub fn resolve(file: &Dockerfile, inputs: &BuildInputs<'_>) -> Result<StageGraph
             index,
             base: found.base,
             platform,
+            replaced: found.replaced,
             args: globals.values().clone(),
             triggers: found.triggers,
             from_sources: from_sources.map(|(text, (base, _))| (text, base)).collect(),
@@ -188,6 +193,7 @@ pub fn resolve(file: &Dockerfile, inputs: &BuildInputs<'_>) -> Result<StageGraph
 /// A stage that is needed, and what its names stand for.
 struct Found {
     base: StageBase,
+    replaced: bool,
     platform: Option<Platform>,
     triggers: Vec<Instruction>,
     from_sources: BTreeMap<String, (StageBase, Span)>,
@@ -230,24 +236,32 @@ fn find_stage(
     let stage = &file.stages[index];
     let mut found = Found {
         base: StageBase::Scratch,
+        replaced: false,
         platform: None,
         triggers: Vec::new(),
         from_sources: BTreeMap::new(),
         used_globals: BTreeSet::new(),
         warnings: Vec::new(),
     };
-    match globals.expand(&stage.from, &mut found.used_globals) {
-        Ok(name) => match references.base(index, &name, &mut found.warnings) {
-            Ok(base) => found.base = base,
-            Err(problem) => problems.push(problem),
-        },
-        Err(problem) => problems.push(problem),
-    }
     if let Some(platform) = &stage.platform {
         match globals.platform(platform, &mut found.used_globals) {
             Ok(platform) => found.platform = Some(platform),
             Err(problem) => problems.push(problem),
         }
+    }
+    if let Some(context) = references.stand_in(index) {
+        found.base = context;
+        found.replaced = true;
+        return found;
+    }
+    match globals.expand(&stage.from, &mut found.used_globals) {
+        Ok(name) => {
+            match references.base(index, &name, found.platform.as_ref(), &mut found.warnings) {
+                Ok(base) => found.base = base,
+                Err(problem) => problems.push(problem),
+            }
+        }
+        Err(problem) => problems.push(problem),
     }
     if let StageBase::Stage(base) = found.base {
         let instructions = file.stages[base].instructions.iter();
@@ -314,23 +328,7 @@ fn find_target(file: &Dockerfile, inputs: &BuildInputs<'_>) -> Result<usize, Dia
         }
         return Err(problem);
     };
-    let stage = &file.stages[index];
-    let replaced = stage.name.as_ref().filter(|name| {
-        let names = inputs.named_contexts.iter();
-        references::usable(names).any(|context| references::same_name(context, name))
-    });
-    match replaced {
-        Some(name) => Err(Diagnostic::error(
-            codes::UNKNOWN_TARGET,
-            format!(
-                "the stage `{}` to build is replaced by a named context",
-                name.value
-            ),
-        )
-        .at(name.span, "nothing of this stage would be built")
-        .help("rename the stage or the context")),
-        None => Ok(index),
-    }
+    Ok(index)
 }
 
 fn add_external(

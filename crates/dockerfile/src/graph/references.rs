@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use launchway_diagnostics::{Diagnostic, Spanned};
-use launchway_model::Reference;
+use launchway_model::{Platform, Reference};
 
 use super::{BuildInputs, StageBase};
 use crate::{Dockerfile, codes};
@@ -11,6 +11,8 @@ use crate::{Dockerfile, codes};
 pub(super) struct References<'a> {
     file: &'a Dockerfile,
     named_contexts: &'a BTreeSet<String>,
+    /// What is built for, which names of the form `NAME::PLATFORM` are for.
+    platform: &'a Platform,
 }
 
 impl<'a> References<'a> {
@@ -18,6 +20,7 @@ impl<'a> References<'a> {
         Self {
             file,
             named_contexts: inputs.named_contexts,
+            platform: inputs.platform,
         }
     }
 
@@ -25,11 +28,13 @@ impl<'a> References<'a> {
         self.file
     }
 
-    /// What an expanded `FROM` of a stage is: an earlier stage, a named context or an image.
+    /// What an expanded `FROM` of a stage for a platform is: an earlier stage, a named context or an
+    /// image.
     pub(super) fn base(
         &self,
         index: usize,
         name: &Spanned<String>,
+        platform: Option<&Platform>,
         warnings: &mut Vec<Diagnostic>,
     ) -> Result<StageBase, Diagnostic> {
         let named = |stage: &usize| {
@@ -42,7 +47,7 @@ impl<'a> References<'a> {
         if let Some(stage) = (0..index).rev().find(named) {
             return Ok(self.stage(stage));
         }
-        let base = self.image(name)?;
+        let base = self.image(name, platform.unwrap_or(self.platform))?;
         if matches!(base, StageBase::External(_))
             && let Some(later) = (index..self.file.stages.len()).find(named)
             && let Some(own) = &self.file.stages[later].name
@@ -96,7 +101,7 @@ impl<'a> References<'a> {
             )
             .at(from.span, "not the name of a stage")
             .help("name the stage with `FROM … AS name`, and use the name")),
-            None => self.image(from),
+            None => self.image(from, self.platform),
         }
     }
 
@@ -122,16 +127,20 @@ impl<'a> References<'a> {
 
     /// A stage, unless a named context stands in for it.
     fn stage(&self, stage: usize) -> StageBase {
-        let name = self.file.stages[stage].name.as_ref();
-        let replaced = name.and_then(|name| self.context(name));
-        replaced.unwrap_or(StageBase::Stage(stage))
+        self.stand_in(stage).unwrap_or(StageBase::Stage(stage))
     }
 
-    fn image(&self, name: &Spanned<String>) -> Result<StageBase, Diagnostic> {
+    /// The named context that stands in for a stage of its name.
+    pub(super) fn stand_in(&self, stage: usize) -> Option<StageBase> {
+        let name = self.file.stages[stage].name.as_ref()?;
+        self.context(name, self.platform)
+    }
+
+    fn image(&self, name: &Spanned<String>, platform: &Platform) -> Result<StageBase, Diagnostic> {
         if name.value == "scratch" {
             return Ok(StageBase::Scratch);
         }
-        if let Some(context) = self.context(name) {
+        if let Some(context) = self.context(name, platform) {
             return Ok(context);
         }
         if name.is_empty() {
@@ -153,9 +162,20 @@ impl<'a> References<'a> {
         }
     }
 
-    fn context(&self, name: &str) -> Option<StageBase> {
-        let mut names = usable(self.named_contexts.iter());
-        let found = names.find(|context| same_name(context, name))?;
+    /// The context for this platform, or else for all.
+    fn context(&self, name: &str, platform: &Platform) -> Option<StageBase> {
+        let names = || usable(self.named_contexts.iter());
+        let only_here = |context: &&String| {
+            context.split_once("::").is_some_and(|(context, wanted)| {
+                same_name(context, name)
+                    && wanted
+                        .parse()
+                        .is_ok_and(|wanted: Platform| wanted == *platform)
+            })
+        };
+        let found = names()
+            .find(only_here)
+            .or_else(|| names().find(|context| same_name(context, name)))?;
         Some(StageBase::Named(found.clone()))
     }
 }
@@ -169,16 +189,14 @@ pub(super) fn last_named(file: &Dockerfile, name: &str) -> Option<usize> {
 }
 
 /// Named contexts without those whose names mean something else.
-pub(super) fn usable<'s>(
-    names: impl Iterator<Item = &'s String>,
-) -> impl Iterator<Item = &'s String> {
+fn usable<'s>(names: impl Iterator<Item = &'s String>) -> impl Iterator<Item = &'s String> {
     names.filter(|name| {
         !name.eq_ignore_ascii_case("scratch") && !name.eq_ignore_ascii_case("context")
     })
 }
 
 /// Whether two names are one image: `debian` is `docker.io/library/debian:latest`.
-pub(super) fn same_name(a: &str, b: &str) -> bool {
+fn same_name(a: &str, b: &str) -> bool {
     fn full(name: &str) -> String {
         let Ok(reference) = name.parse::<Reference>() else {
             return name.to_owned();

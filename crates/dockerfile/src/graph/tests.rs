@@ -215,8 +215,31 @@ fn named_contexts_win() {
         base(Case::new("FROM scratch").context("scratch")),
         StageBase::Scratch
     );
-    let gone = Case::new("FROM a AS base").context("base");
-    assert_eq!(gone.problems(), [("LW0219", "base")]);
+    // The target itself: the context is the result.
+    let gone = Case::new("FROM a AS base\nCOPY x /").context("base");
+    let graph = gone.graph();
+    assert!(graph.stages[0].replaced);
+    assert_eq!(graph.stages[0].base, named("base"));
+    assert!(graph.external.is_empty() && graph.context_sources.is_empty());
+    // One for a platform wins on that platform, and is none elsewhere.
+    let only = |platform: &str| {
+        let name = format!("img::{platform}");
+        base(Case::new("FROM img").context(&name))
+    };
+    assert_eq!(only("linux/x86_64"), named("img::linux/x86_64"));
+    assert_eq!(only("linux/arm64"), StageBase::External("img".to_owned()));
+    assert_eq!(
+        base(
+            Case::new("FROM img")
+                .context("img")
+                .context("img::linux/amd64")
+        ),
+        named("img::linux/amd64")
+    );
+    assert_eq!(
+        base(Case::new("FROM --platform=linux/arm64 img").context("img::linux/amd64")),
+        StageBase::External("img".to_owned())
+    );
 }
 
 #[test]

@@ -1,5 +1,6 @@
 //! `launchway dockerfile build`: one plain Dockerfile, with buildx's flags.
 
+mod contexts;
 mod output;
 mod write;
 
@@ -57,8 +58,9 @@ struct Build {
     /// The platforms to build for, separated by commas [default: this machine's]
     #[arg(long, value_delimiter = ',', value_name = "PLATFORM")]
     platform: Vec<String>,
-    /// An image that stands for a name in FROM and --from: NAME=docker-image://REFERENCE
-    #[arg(long, value_name = "NAME=docker-image://REFERENCE")]
+    /// What a name in FROM, --from and from= stands for: NAME=DIR, NAME=oci-layout://DIR[:TAG|@DIGEST],
+    /// NAME=docker-image://REFERENCE or NAME=https://HOST/FILE
+    #[arg(long, value_name = "NAME=CONTEXT")]
     build_context: Vec<String>,
     /// A secret for RUN --mount=type=secret: id=ID[,src=FILE][,env=VARIABLE]
     #[arg(long, value_name = "id=ID[,src=FILE]")]
@@ -332,7 +334,7 @@ fn read_build(
         build_args,
         platforms,
         build_platform: settings.host_platform.clone(),
-        named: named_contexts(&arguments.build_context)?,
+        named: contexts::parse(&arguments.build_context)?,
         secrets: secrets(&arguments.secret, settings)?,
         options,
     };
@@ -362,26 +364,6 @@ fn parse_reference(flag: &str, text: &str) -> Result<Reference> {
                 "a reference has the form HOST/NAME:TAG",
             )
         })
-}
-
-fn named_contexts(given: &[String]) -> Result<BTreeMap<String, Reference>> {
-    given
-        .iter()
-        .map(|text| {
-            let wrong = || {
-                Failure::usage(
-                    format!("--build-context {text} cannot be used"),
-                    "only images can be named contexts for now: NAME=docker-image://REFERENCE",
-                )
-            };
-            let (name, value) = text.split_once('=').ok_or_else(wrong)?;
-            let reference = value.strip_prefix("docker-image://").ok_or_else(wrong)?;
-            Ok((
-                name.to_owned(),
-                parse_reference("--build-context", reference)?,
-            ))
-        })
-        .collect()
 }
 
 fn secrets(given: &[String], settings: &Settings) -> Result<Secrets> {
