@@ -134,7 +134,13 @@ pub(crate) fn seed_debian(
     )
 }
 
-fn bootstrap(suite: &str, architecture: &str, folder: &Path, mirror: Option<&str>) -> Result<()> {
+/// Makes `debian-ARCHITECTURE.tar` in the folder from Debian's packages, unless it is there.
+pub(crate) fn bootstrap(
+    suite: &str,
+    architecture: &str,
+    folder: &Path,
+    mirror: Option<&str>,
+) -> Result<()> {
     let tar = folder.join(format!("debian-{architecture}.tar"));
     if tar.exists() {
         return Ok(());

@@ -10,6 +10,7 @@ mod demo;
 mod example;
 mod fences;
 mod fuzz;
+mod images;
 mod launchway;
 mod npm;
 mod peers;
@@ -44,6 +45,8 @@ enum Command {
     Fuzz(fuzz::Arguments),
     /// Check the rules that the compiler cannot: who may depend on whom, and house rules
     Fences,
+    /// Build images as people write them with Launchway and with BuildKit, compare and start them
+    Images(images::Arguments),
     /// Build the Dockerfiles of the corpus with BuildKit, to see that they are right
     Corpus(corpus::Arguments),
 }
@@ -55,6 +58,7 @@ fn main() -> ExitCode {
         Command::Bench(arguments) => bench::run(&arguments),
         Command::Fuzz(arguments) => fuzz::run(&arguments),
         Command::Fences => fences::run(),
+        Command::Images(arguments) => images::run(&arguments),
         Command::Corpus(arguments) => corpus::run(&arguments),
     };
     match done {

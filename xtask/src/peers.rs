@@ -101,6 +101,11 @@ impl Peers {
         command
     }
 
+    /// Where the daemon listens, when it is not docker's usual place.
+    pub(crate) fn docker_host(&self) -> Option<&str> {
+        self.docker_host.as_deref()
+    }
+
     /// What the daemon and buildx call themselves.
     pub(crate) fn versions(&self) -> Result<String> {
         let daemon =

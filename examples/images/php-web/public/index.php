@@ -1,0 +1,1 @@
+<?php require "/var/www/vendor/autoload.php"; echo hello(mb_strtoupper("grüße")), "\n";

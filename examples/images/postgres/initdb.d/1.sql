@@ -1,0 +1,1 @@
+create table greeting (text text); insert into greeting values ('hello from the table');

@@ -1,0 +1,3 @@
+#!/bin/sh
+id -un > /var/spool/work/ready
+exec sleep 1000
