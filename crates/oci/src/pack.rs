@@ -147,7 +147,11 @@ impl Packer<'_> {
             let inode = (stat.st_dev, stat.st_ino);
             if let Some(first) = self.links.get(&inode) {
                 let first = first.clone();
-                return self.entry(path, TarKind::Link, &stat, &first, &Xattrs::new());
+                // Whoever unpacks this may set the owner of every name again, as containerd does,
+                // and that clears the file's capabilities: each name brings them back.
+                let full = self.at(path);
+                let xattrs = xattr::read_at(&full).at("read the attributes of", &full)?;
+                return self.entry(path, TarKind::Link, &stat, &first, &xattrs);
             }
             self.links.insert(inode, path.clone());
         }

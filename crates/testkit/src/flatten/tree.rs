@@ -97,8 +97,17 @@ impl Tree {
                 .paths
                 .get(&target)
                 .ok_or_else(|| wrong("a hard link to what is not there".to_owned()))?;
+            let meta = meta(&mut entry).map_err(read)?;
             self.remove(&path);
             self.paths.insert(path, thing);
+            // As containerd does it: the owner is set for every name, which clears the capabilities;
+            // then come the mode and the attributes that this name brings.
+            if let Some(entry) = self.things.get_mut(thing) {
+                entry.mode = meta.mode;
+                (entry.uid, entry.gid) = (meta.uid, meta.gid);
+                entry.xattrs.remove("security.capability");
+                entry.xattrs.extend(meta.xattrs);
+            }
             return Ok(());
         }
         let meta = meta(&mut entry).map_err(read)?;
