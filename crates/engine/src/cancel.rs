@@ -13,6 +13,8 @@ pub struct Cancellation(Arc<Inner>);
 
 #[derive(Default)]
 struct Inner {
+    /// Whose cancellation counts here, too.
+    parent: Option<Cancellation>,
     cancelled: AtomicBool,
     next: AtomicU64,
     running: Mutex<Vec<(u64, Killer)>>,
@@ -35,6 +37,15 @@ impl Cancellation {
 
     pub fn is_cancelled(&self) -> bool {
         self.0.cancelled.load(Ordering::SeqCst)
+            || self.0.parent.as_ref().is_some_and(Self::is_cancelled)
+    }
+
+    /// A part that can be stopped alone, and is stopped with the whole.
+    pub(crate) fn child(&self) -> Self {
+        Self(Arc::new(Inner {
+            parent: Some(self.clone()),
+            ..Inner::default()
+        }))
     }
 
     pub(crate) fn check(&self) -> Result<(), EngineError> {
@@ -47,18 +58,23 @@ impl Cancellation {
 
     /// Has a process killed on cancellation for as long as the guard lives.
     pub(crate) fn guard(&self, handle: Killer) -> Guard {
+        let above = self.0.parent.as_ref();
+        let above = above.map(|parent| Box::new(parent.guard(handle.clone())));
         let id = self.0.next.fetch_add(1, Ordering::SeqCst);
-        if self.is_cancelled() {
-            handle.kill();
-        }
+        let killer = handle.clone();
         self.0
             .running
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .push((id, handle));
+        // Looked at last, so that no cancellation falls between.
+        if self.is_cancelled() {
+            killer.kill();
+        }
         Guard {
             of: self.clone(),
             id,
+            _above: above,
         }
     }
 }
@@ -66,6 +82,7 @@ impl Cancellation {
 pub(crate) struct Guard {
     of: Cancellation,
     id: u64,
+    _above: Option<Box<Guard>>,
 }
 
 impl Drop for Guard {

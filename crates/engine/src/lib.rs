@@ -28,6 +28,7 @@ mod problems;
 mod remote;
 mod run;
 mod scope;
+mod stages;
 mod users;
 mod web;
 

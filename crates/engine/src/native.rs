@@ -1,6 +1,6 @@
 //! Building a stage graph, stage by stage.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -18,6 +18,7 @@ use crate::cache::{StepCache, step_key};
 use crate::configure::{SetHere, configure, env_pairs, set_env};
 use crate::named::{NamedSource, NamedSources, unavailable};
 use crate::scope::{PROXY_ARGS, Scope};
+use crate::stages::{EndOnPanic, StageResult, Stages, sources_of};
 use crate::web::Downloads;
 use crate::{Cancellation, EngineError, Event, HostCa, Image, Images, Step, Web, codes};
 
@@ -106,23 +107,34 @@ impl NativeEngine {
         let cache = StepCache::open(&self.state).map_err(EngineError::io("open the step cache"))?;
         let downloads =
             Downloads::open(&self.state).map_err(EngineError::io("open the downloads"))?;
-        let mut build = Build {
+        // A stage that fails stops the others, not whoever may stop this build and others.
+        let stop = cancellation.child();
+        let build = Build {
             engine: self,
             downloads,
             request,
-            cancellation,
+            cancellation: &stop,
             events,
             cache,
-            done: HashMap::new(),
+            stages: Stages::default(),
             exported: exported_stages(request.graph),
         };
-        for resolved in &request.graph.stages {
-            let result = build.stage(resolved)?;
-            build.done.insert(resolved.index, result);
-        }
+        std::thread::scope(|scope| {
+            for resolved in &request.graph.stages {
+                let build = &build;
+                scope.spawn(move || {
+                    let _end = EndOnPanic(&build.stages);
+                    if build.stages.end(resolved.index, build.stage(resolved)) {
+                        build.cancellation.cancel();
+                    }
+                });
+            }
+        });
         let target = request.graph.stages.last().map(|stage| stage.index);
-        let result = target.and_then(|index| build.done.remove(&index));
-        let mut image = result.expect("a graph holds its target").image;
+        let result = build
+            .stages
+            .finish(target.expect("a graph holds its target"))?;
+        let mut image = result.image.clone();
         if !request.options.labels.is_empty() {
             image
                 .config
@@ -158,13 +170,8 @@ pub(crate) struct Build<'a> {
     pub(crate) events: &'a (dyn Fn(Event) + Sync),
     pub(crate) cache: StepCache,
     pub(crate) downloads: Downloads,
-    done: HashMap<usize, StageResult>,
+    stages: Stages,
     exported: BTreeSet<usize>,
-}
-
-struct StageResult {
-    image: Image,
-    scope: Scope,
 }
 
 /// A stage under way.
@@ -211,7 +218,7 @@ impl StageState<'_> {
 }
 
 impl<'a> Build<'a> {
-    fn stage(&mut self, resolved: &'a ResolvedStage) -> Result<StageResult, EngineError> {
+    fn stage(&self, resolved: &'a ResolvedStage) -> Result<StageResult, EngineError> {
         let stage = &self.request.file.stages[resolved.index];
         let name = stage
             .name
@@ -269,10 +276,7 @@ impl<'a> Build<'a> {
     fn base(&self, resolved: &ResolvedStage, span: Span) -> Result<(Image, Scope), EngineError> {
         match &resolved.base {
             StageBase::Stage(index) => {
-                let parent = self
-                    .done
-                    .get(index)
-                    .expect("the graph lists dependencies first");
+                let parent = self.stages.wait(*index)?;
                 Ok((parent.image.clone(), parent.scope.clone()))
             }
             other => {
@@ -296,12 +300,7 @@ impl<'a> Build<'a> {
     ) -> Result<Image, EngineError> {
         match base {
             StageBase::Scratch => Ok(Image::empty(platform)),
-            StageBase::Stage(index) => Ok(self
-                .done
-                .get(index)
-                .expect("the graph lists dependencies first")
-                .image
-                .clone()),
+            StageBase::Stage(index) => Ok(self.stages.wait(*index)?.image.clone()),
             StageBase::Named(name) => match self.named_source(name, platform, span)? {
                 NamedSource::Image(image) => Ok(*image),
                 NamedSource::Folder(context) => {
@@ -341,6 +340,10 @@ impl<'a> Build<'a> {
         if let Some(told) = configured {
             state.remember(told, true, created);
             return Ok(());
+        }
+        // A step that waits for another stage has not begun.
+        for index in sources_of(instruction, state.resolved) {
+            self.stages.wait(index)?;
         }
         (self.events)(Event::StepStarted(step.clone()));
         let started = Instant::now();

@@ -134,7 +134,14 @@ impl Story {
             }
             Build::Output(step, bytes) => {
                 let output = self.running.entry(step_key(who, step)).or_default();
-                let lines = output.push(bytes).into_iter();
+                let lines = output.push(bytes);
+                let mine = self.running.keys().filter(|(other, _, _)| other == who);
+                // Where several steps of one build talk at once, each line says whose it is.
+                let whose = match mine.count() {
+                    0 | 1 => String::new(),
+                    _ => format!("{} ", step_name(step)),
+                };
+                let lines = lines.into_iter().map(|line| format!("{whose}{line}"));
                 lines.map(|line| entry(who, Mark::Output, line)).collect()
             }
             Build::Waiting(step, why) => {

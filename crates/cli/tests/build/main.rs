@@ -12,3 +12,4 @@ mod outputs;
 mod reproducible;
 mod rootless;
 mod sharing;
+mod stages;
