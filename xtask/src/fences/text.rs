@@ -18,7 +18,7 @@ const UNSAFE: &str = concat!("uns", "afe");
 const UNSAFE_CRATE: &str = "crates/sandbox/";
 
 /// Crates that may print. The others return values and emit events.
-const PRINTERS: &[&str] = &["crates/cli/", "crates/testkit/", "xtask/"];
+const PRINTERS: &[&str] = &["crates/cli/", "crates/testkit/", "examples/", "xtask/"];
 
 /// Where packages of other people come from is the user's to say, not ours. The names are written
 /// in two halves because this file is searched, too.
