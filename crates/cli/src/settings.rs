@@ -11,6 +11,7 @@ use launchway_model::Platform;
 use crate::commands::{Colour, Format, Global, Progress};
 use crate::failure::Failure;
 
+#[derive(Clone)]
 pub(crate) struct Settings {
     /// Whether stderr gets colour.
     pub(crate) colour: bool,

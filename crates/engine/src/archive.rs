@@ -4,7 +4,10 @@
 use std::io::{self, Read, Seek as _, SeekFrom};
 use std::path::Path;
 
-use launchway_oci::{EntryKind, Tree, UnpackError, UnpackOptions, Whiteouts};
+use launchway_oci::{EntryKind, Stack, Tree, UnpackError, UnpackOptions, Whiteouts};
+
+use crate::EngineError;
+use crate::over::Over;
 
 /// Why an archive cannot be unpacked.
 #[derive(Debug, thiserror::Error)]
@@ -46,6 +49,27 @@ pub(crate) fn unpack(
     };
     launchway_oci::unpack(decompressed(tree, path)?, target, &options)?;
     Ok(())
+}
+
+/// Unpacks a file of the machine into an empty directory if it is an archive, as [`unpack`] does;
+/// tells whether it is one.
+///
+/// # Errors
+/// When the archive is damaged, or an entry cannot be made.
+pub fn unpack_archive(
+    file: &Path,
+    target: &Path,
+    owner: Option<(u32, u32)>,
+) -> Result<bool, EngineError> {
+    let folder = file.parent().unwrap_or(Path::new(""));
+    let name = Path::new(file.file_name().unwrap_or_default());
+    let tree = Over::new(folder, Stack::default());
+    if !is_archive(&tree, name).map_err(EngineError::io("read the archive"))? {
+        return Ok(false);
+    }
+    unpack(&tree, name, target, owner)
+        .map_err(|error| EngineError::io(error.to_string())(io::Error::other(error)))?;
+    Ok(true)
 }
 
 fn decompressed(tree: &dyn Tree, path: &Path) -> io::Result<Box<dyn Read + Send>> {

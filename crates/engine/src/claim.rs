@@ -46,7 +46,9 @@ impl Build<'_> {
             })
         };
         // Who wants no cache wants nobody else's result either.
-        if self.request.options.no_cache {
+        let options = &self.request.options;
+        let unwanted = |name: &String| name.eq_ignore_ascii_case(&step.stage);
+        if options.no_cache || options.no_cache_stages.iter().any(unwanted) {
             return Ok(ours(key, None));
         }
         let store = &self.engine.store;

@@ -32,6 +32,7 @@ mod stages;
 mod users;
 mod web;
 
+pub use archive::unpack_archive;
 pub use cancel::Cancellation;
 pub use container::{CommandOutcome, ContainerRun};
 pub use error::EngineError;

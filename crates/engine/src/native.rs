@@ -64,6 +64,8 @@ pub struct BuildOptions {
     /// The creation time that the image states, RFC 3339.
     pub created: Option<String>,
     pub no_cache: bool,
+    /// The same for these stages alone, by name or number.
+    pub no_cache_stages: BTreeSet<String>,
     /// ADD takes URLs without a checksum: what they give may differ from one build to the next.
     pub unpinned_urls: bool,
     /// What `RUN --network=default` means.

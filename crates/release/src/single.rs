@@ -12,10 +12,10 @@ use launchway_engine::{
 };
 use launchway_model::{Digest, Platform, Reference};
 use launchway_oci::Compression;
-use launchway_oci::spec::{Descriptor, media};
+use launchway_oci::spec::{Annotations, Descriptor, media};
 use launchway_registry::ManifestTarget;
 
-use crate::artifact::{Document, index};
+use crate::artifact::{Document, annotated, index};
 use crate::contexts::Contexts;
 pub use crate::contexts::NamedContext;
 use crate::error::ReleaseError;
@@ -42,6 +42,26 @@ pub struct SingleBuild {
 pub struct SingleImage {
     images: Vec<(Platform, Image)>,
     pub warnings: Vec<Diagnostic>,
+}
+
+/// Something to be said of the image in its documents.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ImageAnnotation {
+    pub place: AnnotationPlace,
+    /// Of which platform; without one, of all.
+    pub platform: Option<Platform>,
+    pub key: String,
+    pub value: String,
+}
+
+/// Where an annotation stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AnnotationPlace {
+    Manifest,
+    /// Where the index points to a manifest, or a layout to the image.
+    ManifestDescriptor,
+    Index,
+    IndexDescriptor,
 }
 
 /// A built image with its layers compressed and its documents written; all is in the local store.
@@ -119,24 +139,48 @@ impl SingleImage {
         &self,
         puller: &Puller,
         compression: Compression,
+        annotations: &[ImageAnnotation],
     ) -> Result<PackedImage, ReleaseError> {
         let store = puller.store();
+        let at = |place, platform: Option<&Platform>| {
+            let found: Annotations = annotations
+                .iter()
+                .filter(|one| one.place == place)
+                .filter(|one| one.platform.is_none() || one.platform.as_ref() == platform)
+                .map(|one| (one.key.clone(), one.value.clone()))
+                .collect();
+            (!found.is_empty()).then_some(found)
+        };
         let mut made = Vec::new();
         let mut manifests = Vec::new();
         for (platform, image) in &self.images {
-            let one = made_of(store, compression, image.clone(), &[]).await?;
+            let mut one = made_of(store, compression, image.clone(), &[]).await?;
+            if let Some(found) = at(AnnotationPlace::Manifest, Some(platform)) {
+                one.manifest = annotated(&one.manifest, found);
+            }
             store.put_blob(&one.config_document.bytes)?;
             store.put_blob(&one.manifest.bytes)?;
-            manifests.push((platform.clone(), one.manifest.descriptor()));
+            let descriptor = Descriptor {
+                annotations: at(AnnotationPlace::ManifestDescriptor, Some(platform)),
+                ..one.manifest.descriptor()
+            };
+            manifests.push((platform.clone(), descriptor));
             made.push((platform.clone(), one));
         }
-        let document = match made.as_slice() {
-            [(_, only)] => only.manifest.clone(),
-            _ => index(&manifests, None),
+        let (document, descriptor) = match (made.as_slice(), manifests.as_slice()) {
+            ([(_, only)], [(_, descriptor)]) => (only.manifest.clone(), descriptor.clone()),
+            _ => {
+                let document = index(&manifests, at(AnnotationPlace::Index, None));
+                let descriptor = Descriptor {
+                    annotations: at(AnnotationPlace::IndexDescriptor, None),
+                    ..document.descriptor()
+                };
+                (document, descriptor)
+            }
         };
         store.put_blob(&document.bytes)?;
         Ok(PackedImage {
-            descriptor: document.descriptor(),
+            descriptor,
             document,
             made,
         })
@@ -147,6 +191,14 @@ impl PackedImage {
     /// The digest of the manifest or index.
     pub fn digest(&self) -> &Digest {
         &self.document.digest
+    }
+
+    /// The digest of the configuration, of an image of one platform.
+    pub fn config_digest(&self) -> Option<&Digest> {
+        match self.made.as_slice() {
+            [(_, only)] => Some(&only.config_document.digest),
+            _ => None,
+        }
     }
 
     /// Pushes to every reference; one without a tag gets `latest`, as with Docker.

@@ -1,6 +1,6 @@
 //! Making nodes: every node and platform is one future, shared by everyone who needs its result.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
@@ -194,6 +194,7 @@ impl Shop {
                 epoch_is_asked: shop.settings.epoch_is_asked,
                 created: shop.settings.created.clone(),
                 no_cache: shop.settings.no_cache,
+                no_cache_stages: BTreeSet::new(),
                 unpinned_urls: false,
                 network: shop.settings.network,
                 timeout: shop.settings.timeout,

@@ -82,10 +82,12 @@ pub(crate) enum Progress {
     /// A live view on a terminal, plain lines elsewhere
     Auto,
     /// A tree that is drawn anew in place
+    #[value(alias = "tty")]
     Live,
     /// A line for each thing that happens
     Plain,
     /// Nothing but the result
+    #[value(alias = "none")]
     Quiet,
 }
 

@@ -2,8 +2,9 @@
 //! from `scratch` with a static busybox.
 
 use std::fs;
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::process::{Command, Output, Stdio};
 
 use launchway_testkit::corpus::FIXTURES_VARIABLE;
 use launchway_testkit::flatten::{self, Image};
@@ -88,6 +89,19 @@ impl Lab {
         command
     }
 
+    /// `launchway dockerfile build FLAGS`, where the flags name the context, with something on stdin.
+    pub(crate) fn build_with_stdin(&self, flags: &[&str], stdin: &[u8]) -> Output {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_launchway"));
+        command
+            .arg("--state-dir")
+            .arg(self.state())
+            .args(["dockerfile", "build"])
+            .args(flags)
+            .env_remove("SOURCE_DATE_EPOCH")
+            .env("NO_COLOR", "1");
+        piped(&mut command, stdin)
+    }
+
     pub(crate) fn build(&self, flags: &[&str]) -> Outcome {
         outcome(&mut self.command(flags))
     }
@@ -124,6 +138,24 @@ pub(crate) fn outcome(command: &mut Command) -> Outcome {
         stdout: text(stdout),
         stderr: text(stderr),
     }
+}
+
+/// Runs a command with something on stdin.
+pub(crate) fn piped(command: &mut Command, stdin: &[u8]) -> Output {
+    let mut child = command
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("starting a program");
+    let mut pipe = child.stdin.take().expect("it is piped");
+    std::thread::scope(|scope| {
+        scope.spawn(move || {
+            // Who refuses something early does not read it all.
+            let _ = pipe.write_all(stdin);
+        });
+        child.wait_with_output().expect("waiting for a program")
+    })
 }
 
 /// Says why a test cannot run here. Where nothing may be skipped, that is a failure.

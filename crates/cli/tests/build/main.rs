@@ -3,8 +3,10 @@
 mod cache;
 mod contexts;
 mod errors;
+mod flags;
 mod foreign;
 mod host_ca;
+mod inputs;
 mod interrupt;
 mod lab;
 mod limits;

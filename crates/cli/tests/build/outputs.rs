@@ -56,7 +56,7 @@ fn attributes() -> Vec<u8> {
 }
 
 /// One line for each entry of a tar: all that it says.
-fn told_by_tar(bytes: &[u8], with_times: bool) -> Vec<String> {
+pub(crate) fn told_by_tar(bytes: &[u8], with_times: bool) -> Vec<String> {
     let mut archive = tar::Archive::new(Cursor::new(bytes));
     let mut lines = Vec::new();
     for entry in archive.entries().expect("reading the tar") {

@@ -1,30 +1,39 @@
 //! `launchway dockerfile build`: one plain Dockerfile, with buildx's flags.
 
+mod annotations;
+mod compatible;
 mod contexts;
+mod input;
+mod metadata;
 mod output;
+mod secrets;
 mod write;
 
-use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use clap::{Args, Subcommand};
-use launchway_context::{Context, ContextError, JunkRules, read_ignore_rules};
 use launchway_diagnostics::SourceMap;
-use launchway_engine::{BuildOptions, Cancellation, Secrets};
+use launchway_engine::{BuildOptions, Cancellation};
 use launchway_model::{Platform, Reference};
 use launchway_oci::Compression;
 use launchway_registry::ClientEvent;
 use launchway_release::{Puller, single};
 
+use self::compatible::CompatibleArguments;
+use self::input::{Given, Input};
 use self::output::{Output, Target};
 use self::write::Built;
 use super::Result;
+use crate::commands::Progress;
 use crate::failure::Failure;
 use crate::family::{NetworkArguments, parse_platform, warn};
 use crate::limits::LimitArguments;
-use crate::settings::{Settings, read};
+use crate::settings::Settings;
 use crate::toolbox::{self, Builder};
+
+const EPOCH: &str = "SOURCE_DATE_EPOCH";
 
 /// Build one plain Dockerfile, outside of any family
 #[derive(Args)]
@@ -44,9 +53,10 @@ enum Command {
 
 #[derive(Args)]
 struct Build {
-    /// The folder with the files that COPY and ADD take
+    /// The folder with the files that COPY and ADD take; - for a tar of it, or a Dockerfile alone, from
+    /// stdin; or a URL of one of these
     context: PathBuf,
-    /// The Dockerfile [default: CONTEXT/Dockerfile]
+    /// The Dockerfile; - for stdin [default: CONTEXT/Dockerfile]
     #[arg(long, short, value_name = "FILE")]
     file: Option<PathBuf>,
     /// The value of an ARG; without a value it is taken from the environment
@@ -68,9 +78,15 @@ struct Build {
     /// A label of the image
     #[arg(long, value_name = "NAME=VALUE")]
     label: Vec<String>,
+    /// An annotation of the image: KEY=VALUE, or with a place before it, as in index:KEY=VALUE
+    #[arg(long, value_name = "[TYPE:]KEY=VALUE")]
+    annotation: Vec<String>,
     /// Build without the step cache
     #[arg(long)]
     no_cache: bool,
+    /// Build these stages without the step cache
+    #[arg(long, value_delimiter = ',', value_name = "STAGE")]
+    no_cache_filter: Vec<String>,
     /// What RUN steps see of the network: host, none, or default (which is host)
     #[arg(long, default_value = "default", value_parser = ["default", "host", "none"], value_name = "MODE")]
     network: String,
@@ -94,6 +110,15 @@ struct Build {
     /// Push to the names given with --tag
     #[arg(long)]
     push: bool,
+    /// Show nothing, and print the id of the image: the digest of its configuration
+    #[arg(long, short)]
+    quiet: bool,
+    /// Write the id of the image to a file
+    #[arg(long, value_name = "FILE")]
+    iidfile: Option<PathBuf>,
+    /// Write what came of the build to a file, as JSON with buildx's keys
+    #[arg(long, value_name = "FILE")]
+    metadata_file: Option<PathBuf>,
     /// How layers are compressed
     #[arg(long, default_value = "gzip", value_parser = ["gzip", "zstd"], value_name = "CODEC")]
     compression: String,
@@ -104,39 +129,70 @@ struct Build {
     limits: LimitArguments,
     #[command(flatten)]
     registries: NetworkArguments,
+    #[command(flatten, next_help_heading = "Flags of buildx that do little here")]
+    compatible: CompatibleArguments,
 }
 
 pub(crate) fn run(arguments: &Arguments, settings: &Settings) -> Result {
     let Command::Build(arguments) = &arguments.command;
+    if arguments.quiet {
+        let quiet = Settings {
+            progress: Progress::Quiet,
+            ..settings.clone()
+        };
+        return build(arguments, &quiet);
+    }
+    build(arguments, settings)
+}
+
+fn build(arguments: &Build, settings: &Settings) -> Result {
+    let told = arguments.compatible.check()?;
     let outputs = arguments
         .output
         .iter()
         .map(|text| output::parse(text))
         .collect::<Result<Vec<_>>>()?;
     write::check(&outputs, settings.json)?;
+    check_files(arguments, &outputs)?;
     let references = arguments
         .tag
         .iter()
         .map(|text| parse_reference("--tag", text))
         .collect::<Result<Vec<_>>>()?;
     let pushed = pushed(arguments.push, &outputs, &references)?;
-    let platforms = if arguments.platform.is_empty() {
-        vec![settings.host_platform.clone()]
-    } else {
-        arguments
-            .platform
-            .iter()
-            .map(|text| parse_platform(text))
-            .collect::<Result<Vec<Platform>>>()?
-    };
+    let platforms = platforms(arguments, settings)?;
+    let mut annotations = arguments.annotation.clone();
+    for output in &outputs {
+        annotations.extend_from_slice(&output.annotations);
+    }
+    let annotations = annotations::parse(&annotations, platforms.len() == 1)?;
     let compression = compression(&arguments.compression, &outputs)?;
     // An image is made when something takes it, and when nothing else is wanted.
     let packs = outputs.is_empty()
         || !pushed.is_empty()
+        || arguments.iidfile.is_some()
         || outputs.iter().any(|output| output.to.is_image());
-    let (mut build, sources) = read_build(arguments, settings, platforms)?;
+    let given = Given::of(&arguments.context)?;
+    let file = arguments.file.as_deref();
+    let early = given
+        .needs_store(file)
+        .then(|| Builder::open(settings))
+        .transpose()?;
+    let mut input = input::open(&given, file, early.as_ref())?;
+    let held = input.held.take();
+    let (mut build, sources) = read_build(arguments, settings, platforms, input)?;
     build.options.compress = packs.then_some(compression);
-    let builder = Builder::open(settings)?;
+    let epoch = build.options.epoch;
+    rewrite_timestamps(&outputs, &mut build.options)?;
+    if !settings.json && !matches!(settings.progress, Progress::Quiet) {
+        for line in told {
+            eprintln!("warning: {line}");
+        }
+    }
+    let builder = match early {
+        Some(builder) => builder,
+        None => Builder::open(settings)?,
+    };
     build.options.host_ca = builder.host_ca(arguments.host_ca, settings)?;
     let reporter = toolbox::reporter(settings);
     let on_transfer = reporter.on_release();
@@ -153,11 +209,10 @@ pub(crate) fn run(arguments: &Arguments, settings: &Settings) -> Result {
     let puller = Puller::new(client, builder.store.clone());
     let cancellation = Cancellation::default();
     let events = reporter.on_build();
-    let epoch = build.options.epoch.filter(|_| build.options.epoch_is_asked);
     let result = toolbox::block_on(&cancellation, async {
         let image = single::build(build, &puller, &builder.engine, &cancellation, events).await?;
         let packed = match packs {
-            true => Some(image.pack(&puller, compression).await?),
+            true => Some(image.pack(&puller, compression, &annotations).await?),
             false => None,
         };
         let built = Built {
@@ -182,8 +237,25 @@ pub(crate) fn run(arguments: &Arguments, settings: &Settings) -> Result {
     reporter.finish();
     let (image, packed, written) = result.map_err(|error| Failure::release(&error, &sources))?;
     warn(&image.warnings, &sources, settings);
+    drop(held);
     written?;
-    let digest = packed.as_ref().map(|packed| packed.digest().to_string());
+    if let (Some(path), Some(packed)) = (&arguments.iidfile, &packed) {
+        metadata::write(path, &metadata::image_id(packed))?;
+    }
+    if let Some(path) = &arguments.metadata_file {
+        let names = if pushed.is_empty() {
+            &references
+        } else {
+            &pushed
+        };
+        let told = metadata::metadata(packed.as_ref(), names);
+        let text = serde_json::to_string_pretty(&told).expect("a JSON value always serialises");
+        metadata::write(path, &format!("{text}\n"))?;
+    }
+    let shown = packed.as_ref().map(|packed| match arguments.quiet {
+        true => metadata::image_id(packed),
+        false => packed.digest().to_string(),
+    });
     if settings.json {
         let mut event = serde_json::json!({
             "event": "built",
@@ -197,7 +269,7 @@ pub(crate) fn run(arguments: &Arguments, settings: &Settings) -> Result {
             event["size"] = packed.descriptor.size.into();
         }
         super::print(&format!("{event}\n"));
-    } else if let Some(digest) = digest {
+    } else if let Some(digest) = shown {
         // An archive on stdout must not be followed by anything.
         if outputs.iter().any(|output| output.to.is_stdout()) {
             eprintln!("{digest}");
@@ -222,8 +294,13 @@ fn pushed(flag: bool, outputs: &[Output], tags: &[Reference]) -> Result<Vec<Refe
         }
     }
     if pushes && wanted.is_empty() {
+        let who = if flag {
+            "--push"
+        } else {
+            "an output that pushes"
+        };
         return Err(Failure::usage(
-            "there is no name to push to",
+            format!("{who} needs a name to push to"),
             "give one with --tag, or with name=REFERENCE in --output",
         ));
     }
@@ -254,49 +331,125 @@ fn compression(flag: &str, outputs: &[Output]) -> Result<Compression> {
     Ok(first)
 }
 
+/// The small files that are asked for: an id needs an image, and a stale one must not be taken for
+/// this build's.
+fn check_files(arguments: &Build, outputs: &[Output]) -> Result {
+    if arguments.iidfile.is_some() {
+        let files_alone = outputs
+            .iter()
+            .any(|output| matches!(output.to, Target::Tar { .. } | Target::Local { .. }));
+        if files_alone {
+            return Err(Failure::usage(
+                "--iidfile is about an image, and an output writes files alone",
+                "leave one of them out, or build twice: the second build takes its steps from the cache",
+            ));
+        }
+    }
+    for path in [&arguments.iidfile, &arguments.metadata_file]
+        .into_iter()
+        .flatten()
+    {
+        write::check_file(path)?;
+    }
+    if let Some(path) = arguments.iidfile.as_deref().filter(|path| path.is_file()) {
+        std::fs::remove_file(path).map_err(|error| {
+            Failure::caused(format!("cannot replace {}", path.display()), &error)
+        })?;
+    }
+    Ok(())
+}
+
+/// The platforms asked for, by the flag or as docker's variable has it.
+fn platforms(arguments: &Build, settings: &Settings) -> Result<Vec<Platform>> {
+    let default = settings.variable("DOCKER_DEFAULT_PLATFORM");
+    let named: Vec<String> = match (arguments.platform.as_slice(), default) {
+        ([], Some(default)) => vec![default.to_string_lossy().into_owned()],
+        (named, _) => named.to_vec(),
+    };
+    let mut found = Vec::new();
+    for text in named {
+        let platform = match text.as_str() {
+            "local" => settings.host_platform.clone(),
+            text => parse_platform(text)?,
+        };
+        if !found.contains(&platform) {
+            found.push(platform);
+        }
+    }
+    if found.is_empty() {
+        found.push(settings.host_platform.clone());
+    }
+    Ok(found)
+}
+
+/// `rewrite-timestamp` of the outputs: on is what an epoch means here anyway, off leaves file times
+/// in layers alone.
+fn rewrite_timestamps(outputs: &[Output], options: &mut BuildOptions) -> Result {
+    let mut asked = outputs.iter().filter_map(|output| output.rewrite_timestamp);
+    let Some(rewrite) = asked.next() else {
+        return Ok(());
+    };
+    if asked.any(|other| other != rewrite) {
+        return Err(Failure::usage(
+            "the outputs disagree about rewrite-timestamp",
+            "build once for each",
+        ));
+    }
+    if rewrite && options.epoch.is_none() {
+        return Err(Failure::usage(
+            "rewrite-timestamp=true needs a time to write",
+            "set SOURCE_DATE_EPOCH, in the environment or as a build argument",
+        ));
+    }
+    if !rewrite {
+        options.epoch = None;
+        options.epoch_is_asked = false;
+    }
+    Ok(())
+}
+
 fn read_build(
     arguments: &Build,
     settings: &Settings,
     platforms: Vec<Platform>,
+    input: Input,
 ) -> Result<(single::SingleBuild, SourceMap)> {
-    let path = arguments
-        .file
-        .clone()
-        .unwrap_or_else(|| arguments.context.join("Dockerfile"));
-    let bytes = std::fs::read(&path).map_err(|error| {
-        Failure::usage(
-            format!("cannot read {}: {error}", path.display()),
-            "name the Dockerfile with --file, and the folder it copies from as the context",
-        )
-    })?;
-    let text = String::from_utf8(bytes).map_err(|_| {
-        Failure::usage(
-            format!("{} is not UTF-8 text", path.display()),
-            "save it as UTF-8",
-        )
-    })?;
     let mut sources = SourceMap::new();
-    let source = sources.add(path.display().to_string(), text.clone());
-    let parsed = launchway_dockerfile::parse(source, &text);
+    let source = sources.add(input.name, input.text.clone());
+    let parsed = launchway_dockerfile::parse(source, &input.text);
     let Some(dockerfile) = parsed.dockerfile else {
         return Err(Failure::diagnosed(parsed.diagnostics, sources));
     };
     warn(&parsed.diagnostics, &sources, settings);
-    let no_context = |error: ContextError| Failure::caused("cannot use the build context", &error);
-    let rules = read_ignore_rules(&arguments.context, &path).map_err(no_context)?;
-    // A plain Dockerfile is built from exactly what buildx would see; only families leave junk out.
-    let context =
-        Context::open(&arguments.context, rules, JunkRules::none()).map_err(no_context)?;
-    let build_args = pairs(&arguments.build_arg, settings);
-    let epoch = match build_args.get("SOURCE_DATE_EPOCH") {
+    let mut build_args = pairs(&arguments.build_arg, settings);
+    // As with buildx, the variable is an argument too; one that is empty is none.
+    if let Some(epoch) = settings.epoch {
+        build_args
+            .entry(EPOCH.to_owned())
+            .or_insert_with(|| epoch.to_string());
+    }
+    let epoch = match build_args.get(EPOCH).filter(|text| !text.is_empty()) {
         Some(text) => Some(text.parse().map_err(|_| {
             Failure::usage(
-                format!("SOURCE_DATE_EPOCH={text} is no number of seconds"),
+                format!("{EPOCH}={text} is no number of seconds"),
                 "give seconds since 1970",
             )
         })?),
-        None => settings.epoch,
+        None => None,
     };
+    let no_cache_stages: BTreeSet<String> = arguments.no_cache_filter.iter().cloned().collect();
+    for name in &no_cache_stages {
+        let known = |stage: &launchway_dockerfile::Stage| {
+            stage.index.to_string() == *name
+                || stage
+                    .name
+                    .as_ref()
+                    .is_some_and(|own| own.value.eq_ignore_ascii_case(name))
+        };
+        if !dockerfile.stages.iter().any(known) {
+            eprintln!("warning: --no-cache-filter {name}: the Dockerfile has no such stage");
+        }
+    }
     let options = BuildOptions {
         host_ca: None,
         epoch,
@@ -307,6 +460,7 @@ fn read_build(
                 .unwrap_or_else(toolbox::now),
         ),
         no_cache: arguments.no_cache,
+        no_cache_stages,
         unpinned_urls: true,
         network: if arguments.network == "none" {
             launchway_sandbox::Network::None
@@ -329,13 +483,13 @@ fn read_build(
     };
     let build = single::SingleBuild {
         dockerfile,
-        context,
+        context: input.context,
         target: arguments.target.clone(),
         build_args,
         platforms,
         build_platform: settings.host_platform.clone(),
         named: contexts::parse(&arguments.build_context)?,
-        secrets: secrets(&arguments.secret, settings)?,
+        secrets: secrets::read_all(&arguments.secret, settings)?,
         options,
     };
     Ok((build, sources))
@@ -364,34 +518,4 @@ fn parse_reference(flag: &str, text: &str) -> Result<Reference> {
                 "a reference has the form HOST/NAME:TAG",
             )
         })
-}
-
-fn secrets(given: &[String], settings: &Settings) -> Result<Secrets> {
-    let mut secrets = Secrets::new();
-    for text in given {
-        let fields: BTreeMap<&str, &str> = text
-            .split(',')
-            .filter_map(|field| field.split_once('='))
-            .collect();
-        let Some(id) = fields.get("id") else {
-            return Err(Failure::usage(
-                "--secret has no id",
-                "write it as id=ID,src=FILE or id=ID,env=VARIABLE",
-            ));
-        };
-        let file = fields.get("src").or_else(|| fields.get("source"));
-        let variable = fields.get("env").copied().or(file.is_none().then_some(*id));
-        let value = match (file, variable.and_then(|name| settings.variable(name))) {
-            (Some(file), _) => read(Path::new(file))?,
-            (None, Some(value)) => value.to_string_lossy().into_owned().into_bytes(),
-            (None, None) => {
-                return Err(Failure::usage(
-                    format!("the secret `{id}` has no value"),
-                    "give src=FILE, or env=VARIABLE for a variable that is set",
-                ));
-            }
-        };
-        secrets.insert((*id).to_owned(), value);
-    }
-    Ok(secrets)
 }

@@ -16,8 +16,8 @@ pub(super) struct Output {
     pub(super) to: Target,
     /// How layers are compressed, when this output says so.
     pub(super) compression: Option<Compression>,
-    /// All file times later than `SOURCE_DATE_EPOCH` become it, which needs one.
-    pub(super) rewrite_timestamp: bool,
+    /// Whether file times later than `SOURCE_DATE_EPOCH` become it, where it is said.
+    pub(super) rewrite_timestamp: Option<bool>,
     /// `annotation.KEY=VALUE` and `annotation-TYPE.KEY=VALUE`, as --annotation takes them.
     pub(super) annotations: Vec<String>,
 }
@@ -107,7 +107,7 @@ struct Fields {
     tar: Option<bool>,
     split: Option<bool>,
     compression: Option<Compression>,
-    rewrite_timestamp: bool,
+    rewrite_timestamp: Option<bool>,
     annotations: Vec<String>,
 }
 
@@ -149,7 +149,7 @@ fn plain(to: Target) -> Output {
     Output {
         to,
         compression: None,
-        rewrite_timestamp: false,
+        rewrite_timestamp: None,
         annotations: Vec::new(),
     }
 }
@@ -189,7 +189,7 @@ impl Fields {
             "push" => self.push = flag(name, &value)?,
             "tar" => self.tar = Some(flag(name, &value)?),
             "platform-split" => self.split = Some(flag(name, &value)?),
-            "rewrite-timestamp" => self.rewrite_timestamp = flag(name, &value)?,
+            "rewrite-timestamp" => self.rewrite_timestamp = Some(flag(name, &value)?),
             "compression" => {
                 self.compression = Some(match value.as_str() {
                     "gzip" => Compression::Gzip,

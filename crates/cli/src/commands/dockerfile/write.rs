@@ -65,7 +65,7 @@ pub(super) fn check(outputs: &[Output], json: bool) -> Result {
     Ok(())
 }
 
-fn check_file(path: &Path) -> Result {
+pub(super) fn check_file(path: &Path) -> Result {
     if path.is_dir() {
         return Err(Failure::usage(
             format!("{} is a folder", path.display()),
@@ -99,7 +99,15 @@ fn behind_links(path: &Path) -> PathBuf {
     real
 }
 
-fn parent(path: &Path) -> &Path {
+/// A file that is removed unless it is given its name.
+pub(super) fn partial_file(folder: &Path) -> io::Result<tempfile::NamedTempFile> {
+    tempfile::Builder::new()
+        .prefix(".launchway-")
+        .permissions(fs::Permissions::from_mode(0o666))
+        .tempfile_in(folder)
+}
+
+pub(super) fn parent(path: &Path) -> &Path {
     match path.parent() {
         Some(parent) if !parent.as_os_str().is_empty() => parent,
         _ => Path::new("."),
@@ -194,11 +202,7 @@ impl Built<'_> {
                         .map_err(|error| failed(&error))?;
                     return through(&mut file).map_err(|error| failed(&error));
                 }
-                let mut partial = tempfile::Builder::new()
-                    .prefix(".launchway-")
-                    .permissions(fs::Permissions::from_mode(0o666))
-                    .tempfile_in(parent(&real))
-                    .map_err(|error| failed(&error))?;
+                let mut partial = partial_file(parent(&real)).map_err(|error| failed(&error))?;
                 through(partial.as_file_mut()).map_err(|error| failed(&error))?;
                 partial
                     .persist(&real)

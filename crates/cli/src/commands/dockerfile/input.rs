@@ -1,0 +1,254 @@
+//! Where the Dockerfile and the build context come from: a folder, stdin, or the web.
+
+use std::fs::{self, File};
+use std::io::{self, Read as _};
+use std::path::{Path, PathBuf};
+
+use launchway_context::{Context, ContextError, JunkRules, read_ignore_rules};
+use launchway_engine::unpack_archive;
+use launchway_observe::{Web, WebValidators};
+use launchway_oci::{TempPath, Tree as _, resolve};
+
+use super::Result;
+use super::contexts::is_git;
+use crate::failure::Failure;
+use crate::toolbox::{self, Builder};
+
+/// A Dockerfile, and what it is built from.
+pub(super) struct Input {
+    /// What messages call the Dockerfile.
+    pub(super) name: String,
+    pub(super) text: String,
+    pub(super) context: Context,
+    /// What was unpacked for the build; removed after it.
+    pub(super) held: Option<TempPath>,
+}
+
+/// Where the context comes from.
+pub(super) enum Given<'a> {
+    Folder(&'a Path),
+    Stdin,
+    Url(&'a str),
+}
+
+impl<'a> Given<'a> {
+    pub(super) fn of(context: &'a Path) -> Result<Self> {
+        let text = context.to_str().unwrap_or_default();
+        if text == "-" {
+            return Ok(Self::Stdin);
+        }
+        if context.is_dir() {
+            return Ok(Self::Folder(context));
+        }
+        if is_git(text) {
+            return Err(Failure::usage(
+                "git repositories cannot be contexts yet",
+                "clone it, and name the folder",
+            ));
+        }
+        if text.starts_with("http://") || text.starts_with("https://") {
+            return Ok(Self::Url(text));
+        }
+        Ok(Self::Folder(context))
+    }
+
+    /// Whether the store has to be there first, for what is unpacked. A user who is not root is moved
+    /// into a user namespace by a new start of this program, so stdin cannot be read before either.
+    pub(super) fn needs_store(&self, file: Option<&Path>) -> bool {
+        !matches!(self, Self::Folder(_)) || is_stdin(file)
+    }
+}
+
+fn is_stdin(file: Option<&Path>) -> bool {
+    file == Some(Path::new("-"))
+}
+
+/// Reads the Dockerfile and opens the context. `builder` is there when it was asked for.
+pub(super) fn open(
+    given: &Given<'_>,
+    file: Option<&Path>,
+    builder: Option<&Builder>,
+) -> Result<Input> {
+    match (given, builder) {
+        (Given::Stdin, _) if is_stdin(file) => Err(Failure::usage(
+            "both the context and the Dockerfile are to be read from stdin",
+            "give one of them as a file",
+        )),
+        (Given::Folder(folder), _) => of_folder(folder, file),
+        (Given::Stdin, Some(builder)) => {
+            let received = Received::new(builder)?;
+            let mut target = received.file()?;
+            io::copy(&mut io::stdin().lock(), &mut target)
+                .map_err(|error| Failure::caused("cannot read stdin", &error))?;
+            received.open("stdin", file, builder)
+        }
+        (Given::Url(url), Some(builder)) => {
+            let received = Received::new(builder)?;
+            let mut target = received.file()?;
+            let (web, known) = (Web::default(), WebValidators::default());
+            toolbox::block_here(web.get(url, &known, &mut target))?
+                .map_err(|error| Failure::caused(format!("cannot get {url}"), &error))?;
+            received.open(url, file, builder)
+        }
+        (Given::Stdin | Given::Url(_), None) => unreachable!("these need the store"),
+    }
+}
+
+fn of_folder(folder: &Path, file: Option<&Path>) -> Result<Input> {
+    if !folder.is_dir() {
+        return Err(Failure::usage(
+            format!("the context {} is no folder", folder.display()),
+            "name the folder that COPY takes files from, - for stdin, or a URL",
+        ));
+    }
+    let (name, path, bytes) = if is_stdin(file) {
+        let mut bytes = Vec::new();
+        io::stdin()
+            .lock()
+            .read_to_end(&mut bytes)
+            .map_err(|error| Failure::caused("cannot read stdin", &error))?;
+        // No ignore file can stand beside it.
+        ("stdin".to_owned(), folder.join(".stdin"), bytes)
+    } else {
+        let path = match file {
+            Some(file) => lower_case(file.to_owned()),
+            None => lower_case(folder.join("Dockerfile")),
+        };
+        let bytes = fs::read(&path).map_err(|error| {
+            Failure::usage(
+                format!("cannot read {}: {error}", path.display()),
+                "name the Dockerfile with --file, and the folder it copies from as the context",
+            )
+        })?;
+        (path.display().to_string(), path, bytes)
+    };
+    let rules = read_ignore_rules(folder, &path).map_err(|error| no_context(&error))?;
+    // A plain Dockerfile is built from exactly what buildx would see; only families leave junk out.
+    let context =
+        Context::open(folder, rules, JunkRules::none()).map_err(|error| no_context(&error))?;
+    Ok(Input {
+        text: utf8(&name, bytes)?,
+        name,
+        context,
+        held: None,
+    })
+}
+
+/// `dockerfile`, where there is that and no `Dockerfile`.
+fn lower_case(path: PathBuf) -> PathBuf {
+    if path.file_name() == Some("Dockerfile".as_ref()) && !path.exists() {
+        let lower = path.with_file_name("dockerfile");
+        if lower.exists() {
+            return lower;
+        }
+    }
+    path
+}
+
+/// What was sent: an archive is the context, anything else is a Dockerfile without one.
+struct Received {
+    held: TempPath,
+}
+
+impl Received {
+    const FILE: &'static str = "context";
+    const FOLDER: &'static str = "unpacked";
+
+    fn new(builder: &Builder) -> Result<Self> {
+        let held = builder.store.temp_path();
+        fs::create_dir_all(held.path().join(Self::FOLDER))
+            .map_err(|error| Failure::caused("cannot make room for the context", &error))?;
+        Ok(Self { held })
+    }
+
+    fn file(&self) -> Result<File> {
+        File::create(self.held.path().join(Self::FILE))
+            .map_err(|error| Failure::caused("cannot make room for the context", &error))
+    }
+
+    fn open(self, from: &str, file: Option<&Path>, builder: &Builder) -> Result<Input> {
+        let folder = self.held.path().join(Self::FOLDER);
+        let sent = self.held.path().join(Self::FILE);
+        // Where a user has only one id, everything is root's.
+        let owner = builder.state.ends_with("single").then_some((0, 0));
+        let is_archive = unpack_archive(&sent, &folder, owner).map_err(|error| {
+            Failure::caused(format!("cannot unpack the context from {from}"), &error)
+        })?;
+        let (name, bytes) = if is_archive {
+            self.dockerfile_inside(&folder, from, file)?
+        } else if file.is_some() {
+            return Err(Failure::usage(
+                format!(
+                    "what {from} gives is no archive, so it is the Dockerfile; --file names another"
+                ),
+                "leave --file out, or send a tar",
+            ));
+        } else {
+            let read = fs::read(&sent)
+                .map_err(|error| Failure::caused("cannot read the Dockerfile", &error))?;
+            (from.to_owned(), read)
+        };
+        // The ignore rules are the business of who makes the archive, as in BuildKit.
+        let context = Context::open(
+            &folder,
+            launchway_dockerfile::IgnoreRules::default(),
+            JunkRules::none(),
+        )
+        .map_err(|error| no_context(&error))?
+        .keeping_owners();
+        Ok(Input {
+            text: utf8(&name, bytes)?,
+            name,
+            context,
+            held: Some(self.held),
+        })
+    }
+
+    /// The Dockerfile of an archive, which may be a link, but none that leads out.
+    fn dockerfile_inside(
+        &self,
+        folder: &Path,
+        from: &str,
+        file: Option<&Path>,
+    ) -> Result<(String, Vec<u8>)> {
+        if let Some(file) = file.filter(|file| file.is_absolute()) {
+            let bytes = crate::settings::read(file)?;
+            return Ok((file.display().to_string(), bytes));
+        }
+        let tree = Context::open(
+            folder,
+            launchway_dockerfile::IgnoreRules::default(),
+            JunkRules::none(),
+        )
+        .map_err(|error| no_context(&error))?;
+        let read = |name: &Path| {
+            let path = resolve(&tree, name, true)?;
+            let mut bytes = Vec::new();
+            tree.open(&path)?.read_to_end(&mut bytes)?;
+            io::Result::Ok(bytes)
+        };
+        let name = file.unwrap_or(Path::new("Dockerfile"));
+        let name = name.strip_prefix(".").unwrap_or(name);
+        let bytes = read(name)
+            .or_else(|error| match file {
+                None => read(Path::new("dockerfile")).map_err(|_| error),
+                Some(_) => Err(error),
+            })
+            .map_err(|error| {
+                Failure::usage(
+                    format!("the archive from {from} has no {}: {error}", name.display()),
+                    "name the Dockerfile in it with --file",
+                )
+            })?;
+        Ok((name.display().to_string(), bytes))
+    }
+}
+
+fn utf8(name: &str, bytes: Vec<u8>) -> Result<String> {
+    String::from_utf8(bytes)
+        .map_err(|_| Failure::usage(format!("{name} is not UTF-8 text"), "save it as UTF-8"))
+}
+
+fn no_context(error: &ContextError) -> Failure {
+    Failure::caused("cannot use the build context", error)
+}
