@@ -1,5 +1,6 @@
 //! `cargo xtask bench`: Launchway beside other people's tools, with the same work on the same machine.
 
+mod builds;
 mod contestants;
 mod family;
 mod registry;
@@ -16,6 +17,8 @@ pub(crate) struct Arguments {
 enum What {
     /// The example's four variants: cold, after a version bump, and with nothing to do
     Family(family::Arguments),
+    /// The native engine beside BuildKit and buildah: steps, stages, many files, a large one
+    Builds(builds::Arguments),
     /// The registry client and the embedded registry: probes, copies, pushes, listings, throughput
     Registry(registry::Arguments),
 }
@@ -23,6 +26,7 @@ enum What {
 pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     match &arguments.what {
         What::Family(arguments) => family::run(arguments),
+        What::Builds(arguments) => builds::run(arguments),
         What::Registry(arguments) => registry::run(arguments),
     }
 }
