@@ -25,6 +25,7 @@ mod native;
 mod over;
 mod permissions;
 mod problems;
+mod redact;
 mod remote;
 mod run;
 mod scope;

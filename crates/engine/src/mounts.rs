@@ -184,6 +184,14 @@ impl PreparedMounts {
         self.specs.clone()
     }
 
+    /// The values of the secrets that the step is given.
+    pub(crate) fn secrets<'s>(&'s self, build: &'s Build<'_>) -> impl Iterator<Item = &'s [u8]> {
+        self.mounts.iter().filter_map(|(mount, _)| match mount {
+            RunMount::Secret { id, .. } => build.request.secrets.get(id).map(Vec::as_slice),
+            _ => None,
+        })
+    }
+
     /// Secrets that were asked for as variables.
     pub(crate) fn variables(&self) -> BTreeMap<String, String> {
         self.variables.clone()

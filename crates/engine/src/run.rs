@@ -22,6 +22,7 @@ use crate::files::below_root;
 use crate::mounts::PreparedMounts;
 use crate::native::{Build, NativeEngine, StageState, StepDone};
 use crate::problems::{cannot_place, unknown_user};
+use crate::redact::Redactor;
 use crate::users::{Accounts, Identity};
 use crate::{BuildOptions, Cancellation, EngineError, Event, Step, codes, limits};
 
@@ -122,24 +123,34 @@ impl Build<'_> {
                 argv.iter().map(OsString::from).collect(),
             )
         };
-        let tail = Mutex::new(Tail::default());
-        let sink = |_: Stream, bytes: &[u8]| {
-            tail.lock()
+        let output = Mutex::new((Redactor::new(mounts.secrets(self)), Tail::default()));
+        let output = || {
+            output
+                .lock()
                 .unwrap_or_else(std::sync::PoisonError::into_inner)
-                .push(bytes);
-            (self.events)(Event::Output(step.clone(), bytes.to_vec()));
+        };
+        let show = |tail: &mut Tail, bytes: Vec<u8>| {
+            if !bytes.is_empty() {
+                tail.push(&bytes);
+                (self.events)(Event::Output(step.clone(), bytes));
+            }
+        };
+        let sink = |stream: Stream, bytes: &[u8]| {
+            let (redactor, tail) = &mut *output();
+            show(tail, redactor.push(stream, bytes));
         };
         let exit = run_spec(self.engine, &spec, self.cancellation, &sink);
+        let (redactor, tail) = &mut *output();
+        for (_, rest) in redactor.finish() {
+            show(tail, rest);
+        }
         drop(mounts);
         let (exit, hit) =
             exit.map_err(|error| cannot_start(error, &invocation, state.platform(), span))?;
         self.cancellation.check()?;
-        let tail = tail
-            .into_inner()
-            .unwrap_or_else(std::sync::PoisonError::into_inner);
         match exit {
             Exit::Code(0) => self.commit(working, &below, claimed, state, told),
-            other => Err(failed_step(&other, hit, &tail, options, span)),
+            other => Err(failed_step(&other, hit, tail, options, span)),
         }
     }
 }

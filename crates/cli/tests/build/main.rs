@@ -13,5 +13,6 @@ mod limits;
 mod outputs;
 mod reproducible;
 mod rootless;
+mod secrets;
 mod sharing;
 mod stages;
