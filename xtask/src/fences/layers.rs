@@ -10,7 +10,7 @@ use crate::shell;
 /// The crates from the bottom up. A crate may depend on crates of lower rows only.
 const LAYERS: &[&[&str]] = &[
     &["launchway-model"],
-    &["launchway-diagnostics"],
+    &["launchway-diagnostics", "launchway-lint"],
     &[
         "launchway-manifest",
         "launchway-dockerfile",
@@ -37,6 +37,7 @@ const LAYERS: &[&[&str]] = &[
 const PURE: &[&str] = &[
     "launchway-model",
     "launchway-diagnostics",
+    "launchway-lint",
     "launchway-manifest",
     "launchway-dockerfile",
     "launchway-plan",
