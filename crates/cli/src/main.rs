@@ -9,6 +9,7 @@ mod limits;
 mod places;
 mod report;
 mod settings;
+mod show_lint;
 mod show_plan;
 mod toolbox;
 mod versions;

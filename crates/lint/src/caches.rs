@@ -28,7 +28,7 @@ macro_rules! caches {
 caches! {
     APT_LISTS = "package lists of apt",
         "end the same RUN with `&& rm -rf /var/lib/apt/lists/*`, or mount a cache: RUN --mount=type=cache,target=/var/lib/apt/lists,sharing=locked";
-    APT_ARCHIVES = "packages that apt downloaded",
+    APT_ARCHIVES = "the cache of apt",
         "end the same RUN with `&& apt-get clean`, or mount a cache: RUN --mount=type=cache,target=/var/cache/apt,sharing=locked";
     APK = "the cache of apk",
         "install with `apk add --no-cache`";
@@ -78,8 +78,7 @@ caches! {
 
 const PLACES: &[Place] = &[
     place("/var/lib/apt/lists", "", &APT_LISTS),
-    place("/var/cache/apt/archives", "", &APT_ARCHIVES),
-    place("/var/cache/apt", ".bin", &APT_LISTS),
+    place("/var/cache/apt", "", &APT_ARCHIVES),
     place("/var/cache/apk", "", &APK),
     place("/etc/apk/cache", "", &APK),
     place("/var/cache/dnf", "", &DNF),
@@ -154,7 +153,7 @@ mod tests {
         for (path, want) in [
             ("var/lib/apt/lists/host_dists_Packages", Some(&APT_LISTS)),
             ("var/cache/apt/archives/x_1_amd64.deb", Some(&APT_ARCHIVES)),
-            ("var/cache/apt/pkgcache.bin", Some(&APT_LISTS)),
+            ("var/cache/apt/pkgcache.bin", Some(&APT_ARCHIVES)),
             ("srv/var/lib/apt/lists/x", None),
             ("var/lib/apt/extended_states", None),
             ("var/lib/dpkg/status", None),

@@ -1,6 +1,6 @@
 //! The lines of an image's history, as instructions that can be shown.
 
-use crate::scan::{has_secret_name, token_spans};
+use crate::scan::{has_secret_name, token_spans, url_password};
 
 /// The instruction behind each layer, where the history fits the layers, without build arguments and
 /// with secrets blotted out. `history` holds what each line says, and whether it made a layer.
@@ -28,7 +28,10 @@ fn instruction(line: &str) -> String {
     }
     let (is_run, command) = match text.strip_prefix("RUN ") {
         Some(rest) => (true, rest.trim_start()),
-        None => (text.starts_with("/bin/sh -c ") || text.starts_with('|'), text),
+        None => (
+            text.starts_with("/bin/sh -c ") || text.starts_with('|'),
+            text,
+        ),
     };
     if !is_run {
         return redacted(text);
@@ -67,7 +70,7 @@ fn redacted(text: &str) -> String {
             .iter()
             .rposition(|&byte| !is_name(byte))
             .map_or(0, |before| before + 1);
-        if !has_secret_name(&text[start..equals]) {
+        if !is_secretive(&text[start..equals]) {
             continue;
         }
         let end = match bytes.get(at) {
@@ -86,6 +89,11 @@ fn redacted(text: &str) -> String {
             spans.push(at..end);
         }
     }
+    let mut from = 0;
+    while let Some(span) = url_password(text, from) {
+        from = span.end;
+        spans.push(span);
+    }
     spans.sort_by_key(|span| span.start);
     let mut out = String::new();
     let mut done = 0;
@@ -102,6 +110,15 @@ fn redacted(text: &str) -> String {
     out
 }
 
+/// Whether what is assigned to a name is not shown. Rather too often: nobody is accused by this.
+fn is_secretive(name: &str) -> bool {
+    let upper = name.to_ascii_uppercase();
+    has_secret_name(name)
+        || ["TOKEN", "PASSW", "SECRET", "APIKEY", "CREDENTIAL", "_AUTH"]
+            .iter()
+            .any(|word| upper.contains(word))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -109,11 +126,17 @@ mod tests {
     #[test]
     fn history_reads_as_instructions() {
         for (line, want) in [
-            ("RUN /bin/sh -c apt-get update # buildkit", "RUN apt-get update"),
+            (
+                "RUN /bin/sh -c apt-get update # buildkit",
+                "RUN apt-get update",
+            ),
             ("/bin/sh -c apt-get update", "RUN apt-get update"),
             ("COPY a /b # buildkit", "COPY a /b"),
             ("/bin/sh -c #(nop)  CMD [\"bash\"]", "CMD [\"bash\"]"),
-            ("# debian.sh --arch 'amd64' out/", "# debian.sh --arch 'amd64' out/"),
+            (
+                "# debian.sh --arch 'amd64' out/",
+                "# debian.sh --arch 'amd64' out/",
+            ),
             (
                 "RUN |2 A=b PASSWORD=hunter2 with blanks /bin/sh -c make # buildkit",
                 "RUN make",
@@ -123,7 +146,15 @@ mod tests {
             ("RUN /bin/sh -c API_KEY='a b' make", "RUN API_KEY=… make"),
             ("RUN /bin/sh -c TOKEN=$T make", "RUN TOKEN=$T make"),
             ("ENV DB_PASSWORD=hunter2", "ENV DB_PASSWORD=…"),
-            ("ENV KEYS=2 TOKENIZERS=3", "ENV KEYS=2 TOKENIZERS=3"),
+            (
+                "RUN echo //h/:_authToken=s3cr3t > x",
+                "RUN echo //h/:_authToken=… > x",
+            ),
+            (
+                "RUN git clone https://me:hunter2@h/r",
+                "RUN git clone https://me:…@h/r",
+            ),
+            ("ENV KEYS=2 AUTHOR=me", "ENV KEYS=2 AUTHOR=me"),
             (
                 "RUN /bin/sh -c git clone https://x:ghp_abcdefghijABCDEFGHIJ0123456789abcdef@h/r",
                 "RUN git clone https://x:…@h/r",

@@ -21,7 +21,9 @@ pub fn lint(image: &Image, policy: &Policy) -> Report {
         .collect();
     findings.sort_by(|a, b| {
         let weight = |finding: &Finding| (finding.level, finding.wasted);
-        weight(b).cmp(&weight(a)).then_with(|| (a.rule, a.layer).cmp(&(b.rule, b.layer)))
+        weight(b)
+            .cmp(&weight(a))
+            .then_with(|| (a.rule, a.layer).cmp(&(b.rule, b.layer)))
     });
     let layers: Vec<LayerTotals> = image
         .layers
@@ -55,7 +57,11 @@ pub fn lint(image: &Image, policy: &Policy) -> Report {
         }
     };
     let budgets = &policy.budgets;
-    limit("wasted", budgets.wasted.map(|limit| limit.bytes(shipped)), wasted);
+    limit(
+        "wasted",
+        budgets.wasted.map(|limit| limit.bytes(shipped)),
+        wasted,
+    );
     limit("size", budgets.size, size);
     Report {
         findings,
@@ -87,7 +93,11 @@ fn under(policy: &Policy, mut finding: Finding, allowed: &mut [usize]) -> Option
         }
         !covered
     });
-    (!spots.is_empty()).then(|| finding.with(spots, wasted))
+    if spots.is_empty() {
+        return None;
+    }
+    finding.take(spots, wasted);
+    Some(finding)
 }
 
 #[cfg(test)]
@@ -106,7 +116,10 @@ mod tests {
                     ("big", file(2_000_000)),
                     ("app", file(5_000_000)),
                 ],
-                &[("big", removed()), ("root/.npmrc", secret("npm credentials"))],
+                &[
+                    ("big", removed()),
+                    ("root/.npmrc", secret("npm credentials")),
+                ],
             ],
         )
     }
@@ -150,7 +163,11 @@ mod tests {
         check(Some("5MB"), Some(3000), &[]);
         check(Some("4.9MB"), None, &[("wasted", 4_900_000, 5_000_000)]);
         check(Some("50%"), None, &[]);
-        check(Some("10%"), Some(2999), &[("wasted", 1_000_011, 5_000_000), ("size", 2999, 3000)]);
+        check(
+            Some("10%"),
+            Some(2999),
+            &[("wasted", 1_000_011, 5_000_000), ("size", 2999, 3000)],
+        );
     }
 
     #[test]
@@ -175,5 +192,7 @@ mod tests {
         assert_eq!(report.allowed, [1, 0, 0]);
         assert_eq!(report.wasted, 3_000_000);
         assert!(report.is_passed());
+        policy.deny_warnings = true;
+        assert_eq!(lint(&wasteful(), &policy).denied(), 1);
     }
 }

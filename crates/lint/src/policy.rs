@@ -9,6 +9,8 @@ use crate::{Glob, Level, Rule};
 pub struct Policy {
     /// Levels that differ from the rule's own.
     pub levels: BTreeMap<Rule, Level>,
+    /// What is warned of is refused.
+    pub deny_warnings: bool,
     pub allows: Vec<Allow>,
     pub budgets: Budgets,
 }
@@ -40,7 +42,10 @@ pub enum Limit {
 
 impl Policy {
     pub(crate) fn level(&self, rule: Rule, own: Level) -> Level {
-        self.levels.get(&rule).copied().unwrap_or(own)
+        match self.levels.get(&rule).copied().unwrap_or(own) {
+            Level::Warn if self.deny_warnings => Level::Deny,
+            level => level,
+        }
     }
 }
 

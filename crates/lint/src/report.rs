@@ -24,7 +24,7 @@ pub struct Finding {
     pub layer: Option<usize>,
     /// The layer that holds the bytes, where that is another.
     pub origin: Option<usize>,
-    /// The largest first.
+    /// Those that tell most first: programs, then the largest.
     pub spots: Vec<Spot>,
     /// What the spots weigh, unpacked.
     pub bytes: u64,
@@ -151,10 +151,15 @@ impl Finding {
     /// Sorts the spots and adds them up. `wasted` says whether the bytes are of no use.
     pub(crate) fn with(mut self, mut spots: Vec<Spot>, wasted: bool) -> Self {
         spots.sort_by(|a, b| b.bytes.cmp(&a.bytes).then_with(|| a.path.cmp(&b.path)));
+        self.take(spots, wasted);
+        self
+    }
+
+    /// Takes the spots in the order they are in.
+    pub(crate) fn take(&mut self, spots: Vec<Spot>, wasted: bool) {
         self.bytes = spots.iter().map(|spot| spot.bytes).sum();
         self.wasted = if wasted { self.bytes } else { 0 };
         self.spots = spots;
-        self
     }
 
     pub(crate) fn in_layer(mut self, layer: usize) -> Self {

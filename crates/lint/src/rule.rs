@@ -82,6 +82,30 @@ impl Rule {
         }
     }
 
+    /// What it looks for, in a line.
+    #[must_use]
+    pub fn summary(self) -> &'static str {
+        match self {
+            Self::PackageCache => "what package managers downloaded and will not need again",
+            Self::Leftovers => "temporary files and logs of the build",
+            Self::Documentation => "manuals and translations, from 5 MB on",
+            Self::DuplicateFile => "the same content more than once, from 1 MB on",
+            Self::DeletedFile => {
+                "files that a later layer deletes, and that are shipped all the same"
+            }
+            Self::OverwrittenFile => "files that a later layer replaces",
+            Self::MetadataChange => {
+                "files that are stored again because their owner or mode changed"
+            }
+            Self::WorldWritable => "files and directories that everybody can write to",
+            Self::Setuid => "programs that run with the rights of their owner or group",
+            Self::SecretFile => "private keys, credentials and tokens in files of any layer",
+            Self::SecretConfig => "secrets in ENV, LABEL, build arguments and the history",
+            Self::ShadowedProgram => "programs installed where a volume or a mount will hide them",
+            Self::ShadowedData => "other files that a volume or a mount will hide",
+        }
+    }
+
     /// How much it matters unless somebody says otherwise.
     #[must_use]
     pub fn default_level(self) -> Level {

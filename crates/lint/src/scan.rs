@@ -145,7 +145,9 @@ fn private_keys(content: &[u8]) -> Vec<usize> {
 }
 
 fn has_key_material(after: &[u8]) -> bool {
-    let mut lines = after.split(|&byte| byte == b'\n').map(|line| line.trim_ascii());
+    let mut lines = after
+        .split(|&byte| byte == b'\n')
+        .map(|line| line.trim_ascii());
     lines.by_ref().take(6).any(|line| {
         line.len() >= 40
             && line
@@ -173,7 +175,9 @@ pub(crate) fn tokens(content: &[u8]) -> Vec<(Range<usize>, &'static str)> {
             let body = content[at..].strip_prefix(token.start.as_bytes())?;
             let length = body.iter().take_while(|byte| token.of.has(**byte)).count();
             // A longer word is something else, where the length is fixed.
-            let ends = body.get(length).is_none_or(|byte| !Alphabet::Word.has(*byte));
+            let ends = body
+                .get(length)
+                .is_none_or(|byte| !Alphabet::Word.has(*byte));
             let fits = (token.least..=token.most).contains(&length);
             (fits && ends && is_random(&body[..length]))
                 .then_some((at..at + token.start.len() + length, token.what))
@@ -212,8 +216,20 @@ pub(crate) fn has_secret_name(name: &str) -> bool {
     // These say where a secret is, or something about it.
     let is_about = matches!(
         last,
-        "FILE" | "PATH" | "DIR" | "URL" | "URI" | "NAME" | "ID" | "LENGTH" | "TTL" | "EXPIRY" | "TYPE"
-            | "HEADER" | "ENABLED" | "REQUIRED"
+        "FILE"
+            | "PATH"
+            | "DIR"
+            | "URL"
+            | "URI"
+            | "NAME"
+            | "ID"
+            | "LENGTH"
+            | "TTL"
+            | "EXPIRY"
+            | "TYPE"
+            | "HEADER"
+            | "ENABLED"
+            | "REQUIRED"
     );
     if is_about && !name.to_ascii_uppercase().ends_with("KEY_ID") {
         return false;
@@ -221,8 +237,15 @@ pub(crate) fn has_secret_name(name: &str) -> bool {
     let single = |word: &String| {
         matches!(
             word.as_str(),
-            "PASSWORD" | "PASSWD" | "PASSPHRASE" | "SECRET" | "TOKEN" | "CREDENTIAL" | "CREDENTIALS"
-                | "APIKEY" | "PAT"
+            "PASSWORD"
+                | "PASSWD"
+                | "PASSPHRASE"
+                | "SECRET"
+                | "TOKEN"
+                | "CREDENTIAL"
+                | "CREDENTIALS"
+                | "APIKEY"
+                | "PAT"
         )
     };
     let pair = |words: &[String]| {
@@ -241,8 +264,23 @@ pub(crate) fn can_be_secret(value: &str) -> bool {
     let lower = value.to_ascii_lowercase();
     let is_word = matches!(
         lower.as_str(),
-        "true" | "false" | "yes" | "no" | "none" | "null" | "on" | "off" | "changeme" | "dummy"
-            | "unset" | "redacted" | "xxx" | "todo" | "secret" | "password" | "token"
+        "true"
+            | "false"
+            | "yes"
+            | "no"
+            | "none"
+            | "null"
+            | "on"
+            | "off"
+            | "changeme"
+            | "dummy"
+            | "unset"
+            | "redacted"
+            | "xxx"
+            | "todo"
+            | "secret"
+            | "password"
+            | "token"
     );
     let is_number = value.len() < 6 && value.bytes().all(|byte| byte.is_ascii_digit());
     let is_mask = value.bytes().all(|byte| b"*x-.".contains(&byte));
@@ -250,23 +288,31 @@ pub(crate) fn can_be_secret(value: &str) -> bool {
     !(value.len() < 3 || is_word || is_number || is_mask || is_elsewhere)
 }
 
-/// A password inside a URL: `https://user:password@host`.
+/// A password inside a URL: `https://user:password@host`. Gives where that starts.
 pub(crate) fn url_credentials(text: &str) -> Option<usize> {
     let mut from = 0;
+    while let Some(span) = url_password(text, from) {
+        from = span.end;
+        if can_be_secret(&text[span.clone()]) {
+            return Some(span.start);
+        }
+    }
+    None
+}
+
+/// Where the next password of a URL stands, whatever it is.
+pub(crate) fn url_password(text: &str, mut from: usize) -> Option<Range<usize>> {
     while let Some(found) = text[from..].find("://") {
         let start = from + found + 3;
         let end = text[start..]
             .find(|c: char| c.is_whitespace() || matches!(c, '/' | '"' | '\'' | '<' | '>' | '`'))
             .map_or(text.len(), |end| start + end);
         from = start;
-        let Some((user, _)) = text[start..end].rsplit_once('@') else {
-            continue;
-        };
-        let Some((_, password)) = user.split_once(':') else {
-            continue;
-        };
-        if can_be_secret(password) {
-            return Some(start);
+        if let Some((user, _)) = text[start..end].rsplit_once('@')
+            && let Some((name, password)) = user.split_once(':')
+        {
+            let at = start + name.len() + 1;
+            return Some(at..at + password.len());
         }
     }
     None
@@ -311,7 +357,11 @@ mod tests {
         check("srv/a.txt", &pem("PUBLIC KEY"), &[]);
         // A program that looks for keys.
         let head = format!("{0}BEGIN PRIVATE KEY{0}", "-".repeat(5));
-        check("srv/a.py", &format!("if '{head}' in text:\n    pass\n"), &[]);
+        check(
+            "srv/a.py",
+            &format!("if '{head}' in text:\n    pass\n"),
+            &[],
+        );
         check("srv/a.py", &format!("{head}\nshort\n"), &[]);
     }
 
@@ -368,7 +418,17 @@ mod tests {
         for value in ["hunter2", "a-b-c-d", "123456"] {
             assert!(can_be_secret(value), "{value}");
         }
-        for value in ["", "true", "/run/secrets/x", "$X", "${X}", "changeme", "12", "****", "<token>"] {
+        for value in [
+            "",
+            "true",
+            "/run/secrets/x",
+            "$X",
+            "${X}",
+            "changeme",
+            "12",
+            "****",
+            "<token>",
+        ] {
             assert!(!can_be_secret(value), "{value}");
         }
     }

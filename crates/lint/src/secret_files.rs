@@ -40,16 +40,28 @@ const FILES: &[Known] = &[
     known(".git-credentials", Sign::Url, "Git credentials"),
     known(".git/config", Sign::Url, "Git credentials"),
     known(".gitconfig", Sign::Url, "Git credentials"),
-    known(".netrc", Sign::Assigned(&["password"]), "credentials of .netrc"),
+    known(
+        ".netrc",
+        Sign::Assigned(&["password"]),
+        "credentials of .netrc",
+    ),
     known(".pypirc", Sign::Assigned(&["password"]), "PyPI credentials"),
     known("pip.conf", Sign::Url, "credentials of a package index"),
-    known(".config/pip/pip.conf", Sign::Url, "credentials of a package index"),
+    known(
+        ".config/pip/pip.conf",
+        Sign::Url,
+        "credentials of a package index",
+    ),
     known(
         ".docker/config.json",
         Sign::Assigned(&["auth", "identitytoken", "registrytoken", "password"]),
         "registry credentials",
     ),
-    known(".dockercfg", Sign::Assigned(&["auth"]), "registry credentials"),
+    known(
+        ".dockercfg",
+        Sign::Assigned(&["auth"]),
+        "registry credentials",
+    ),
     known(
         "containers/auth.json",
         Sign::Assigned(&["auth"]),
@@ -70,7 +82,11 @@ const FILES: &[Known] = &[
         Sign::Assigned(&["private_key", "refresh_token"]),
         "Google Cloud credentials",
     ),
-    known("gcloud/credentials.db", Sign::Content, "Google Cloud credentials"),
+    known(
+        "gcloud/credentials.db",
+        Sign::Content,
+        "Google Cloud credentials",
+    ),
     known(
         ".config/gh/hosts.yml",
         Sign::Assigned(&["oauth_token"]),
@@ -113,10 +129,18 @@ const FILES: &[Known] = &[
     ),
     known(".vault-token", Sign::Content, "a Vault token"),
     known(".pgpass", Sign::Content, "PostgreSQL passwords"),
-    known(".my.cnf", Sign::Assigned(&["password"]), "MySQL credentials"),
+    known(
+        ".my.cnf",
+        Sign::Assigned(&["password"]),
+        "MySQL credentials",
+    ),
     known(".s3cfg", Sign::Assigned(&["secret_key"]), "S3 credentials"),
     known(".env", Sign::Variables, "secrets of an environment file"),
-    known(".env.local", Sign::Variables, "secrets of an environment file"),
+    known(
+        ".env.local",
+        Sign::Variables,
+        "secrets of an environment file",
+    ),
     known(
         ".env.production",
         Sign::Variables,
@@ -160,7 +184,8 @@ fn assigned(text: &str, word: &str) -> Option<usize> {
         from = at + word.len();
         let line_start = text[..at].rfind('\n').map_or(0, |newline| newline + 1);
         let before = text[line_start..at].trim_start();
-        let is_comment = before.starts_with(['#', ';']) || before.starts_with("//") && !before.contains(':');
+        let is_comment =
+            before.starts_with(['#', ';']) || before.starts_with("//") && !before.contains(':');
         let is_part = text[..at]
             .chars()
             .next_back()
@@ -203,23 +228,67 @@ mod tests {
     #[test]
     fn credentials_are_told_by_name_and_content() {
         for (path, content, want) in [
-            ("root/.npmrc", "a=b\n//host/:_authToken=s3cr3t-of-mine\n", Some(2)),
+            (
+                "root/.npmrc",
+                "a=b\n//host/:_authToken=s3cr3t-of-mine\n",
+                Some(2),
+            ),
             ("root/.npmrc", "//host/:_authToken=${NPM_TOKEN}\n", None),
-            ("root/.npmrc", "registry=https://host/\n# _authToken=s3cr3t\n", None),
+            (
+                "root/.npmrc",
+                "registry=https://host/\n# _authToken=s3cr3t\n",
+                None,
+            ),
             ("app/x.npmrc", "//host/:_authToken=s3cr3t-of-mine\n", None),
-            ("root/.git-credentials", "https://me:hunter2@host\n", Some(1)),
+            (
+                "root/.git-credentials",
+                "https://me:hunter2@host\n",
+                Some(1),
+            ),
             ("root/.git-credentials", "https://host\n", None),
-            ("src/.git/config", "[remote]\n url = https://x:abcdef@host/r\n", Some(2)),
+            (
+                "src/.git/config",
+                "[remote]\n url = https://x:abcdef@host/r\n",
+                Some(2),
+            ),
             ("src/.git/config", "[remote]\n url = https://host/r\n", None),
-            ("root/.netrc", "machine h login me password hunter2\n", Some(1)),
-            ("root/.docker/config.json", "{\"auths\":{\"h\":{\"auth\":\"bWU6eA==\"}}}", Some(1)),
+            (
+                "root/.netrc",
+                "machine h login me password hunter2\n",
+                Some(1),
+            ),
+            (
+                "root/.docker/config.json",
+                "{\"auths\":{\"h\":{\"auth\":\"bWU6eA==\"}}}",
+                Some(1),
+            ),
             ("root/.docker/config.json", "{\"auths\":{}}", None),
-            ("root/.docker/config.json", "{\"credsStore\":\"desktop\"}", None),
-            ("root/.aws/credentials", "[default]\naws_secret_access_key = abc/def\n", Some(2)),
+            (
+                "root/.docker/config.json",
+                "{\"credsStore\":\"desktop\"}",
+                None,
+            ),
+            (
+                "root/.aws/credentials",
+                "[default]\naws_secret_access_key = abc/def\n",
+                Some(2),
+            ),
             ("root/.aws/credentials", "[default]\n", None),
-            ("root/.m2/settings.xml", "<server>\n<password>hunter2</password>", Some(2)),
-            ("root/.m2/settings.xml", "<password>${env.PW}</password>", None),
-            ("root/.cargo/credentials.toml", "[registry]\ntoken = \"abcdef\"\n", Some(2)),
+            (
+                "root/.m2/settings.xml",
+                "<server>\n<password>hunter2</password>",
+                Some(2),
+            ),
+            (
+                "root/.m2/settings.xml",
+                "<password>${env.PW}</password>",
+                None,
+            ),
+            (
+                "root/.cargo/credentials.toml",
+                "[registry]\ntoken = \"abcdef\"\n",
+                Some(2),
+            ),
             ("app/.env", "PORT=80\nDB_PASSWORD=hunter2\n", Some(2)),
             ("app/.env", "PORT=80\nDB_PASSWORD=\n", None),
             ("app/.env.example", "DB_PASSWORD=hunter2\n", None),

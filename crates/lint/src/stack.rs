@@ -79,7 +79,11 @@ impl<'a> Stacked<'a> {
         Self {
             visible,
             hidden,
-            unpacked: image.layers.iter().map(|layer| unpacked(&layer.entries)).collect(),
+            unpacked: image
+                .layers
+                .iter()
+                .map(|layer| unpacked(&layer.entries))
+                .collect(),
         }
     }
 

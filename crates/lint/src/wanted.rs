@@ -135,7 +135,12 @@ mod tests {
             1,
             &[
                 &[("a", file(100_000)), ("b", file(100_000)), ("m", file(5))],
-                &[("c", file(100_001)), ("m", file(5)), ("tiny", file(3)), ("tiny2", file(3))],
+                &[
+                    ("c", file(100_001)),
+                    ("m", file(5)),
+                    ("tiny", file(3)),
+                    ("tiny2", file(3)),
+                ],
             ],
         );
         // a and b are the base's affair; m was replaced by something of its size.

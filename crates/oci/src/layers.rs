@@ -329,6 +329,13 @@ impl Store {
         Ok(index)
     }
 
+    /// The index of the layer's paths, when it was made before.
+    #[must_use]
+    pub fn known_path_index(&self, diff_id: &Digest) -> Option<PathIndex> {
+        let bytes = fs::read(self.layer_home(diff_id).join(INDEX_FILE)).ok()?;
+        PathIndex::decode(&bytes).ok()
+    }
+
     fn remember(&self, layer: &Layer, file: &str, blob: &Descriptor) -> Result<(), StoreError> {
         let path = self.layer_home(&layer.diff_id).join(file);
         let bytes = serde_json::to_vec(blob).expect("a descriptor is plain JSON");

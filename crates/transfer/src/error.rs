@@ -65,6 +65,8 @@ pub enum TransferError {
         digest: Digest,
         source: BlobReadError,
     },
+    #[error("cannot use the local store")]
+    Store(#[source] Box<launchway_oci::StoreError>),
     #[error("{place} takes one image of one platform, and there are {}", there.join(", "))]
     OneImage { place: String, there: Vec<String> },
 }
@@ -85,7 +87,9 @@ impl TransferError {
             Self::NoPlatform { .. } => codes::NO_PLATFORM,
             Self::OtherDigest { .. } => codes::OTHER_DIGEST,
             Self::Document { .. } => codes::DOCUMENT,
-            Self::Io { .. } | Self::Local { .. } | Self::Blob { .. } => codes::LOCAL,
+            Self::Io { .. } | Self::Local { .. } | Self::Blob { .. } | Self::Store(_) => {
+                codes::LOCAL
+            }
             Self::OneImage { .. } => codes::ONE_IMAGE,
         }
     }

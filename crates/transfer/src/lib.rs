@@ -25,6 +25,7 @@ mod open;
 mod place;
 mod registry;
 mod select;
+mod unpacked;
 pub mod walk;
 
 pub use copy::{Copied, Copy, Count, Destination, Event, Planned, Verdict, copy, plan};
@@ -35,3 +36,4 @@ pub use look::{Entry, Image, Inspected, config_bytes, digest, document, inspect}
 pub use open::{Opened, Places};
 pub use place::{Answer, Blob, Holds, Name, Place, Role};
 pub use select::{Choice, platforms_of, resolve};
+pub use unpacked::{Unpacked, image, unpacked};

@@ -177,7 +177,7 @@ pub(crate) async fn check_platforms(
     })
 }
 
-fn own_platform(config: &ImageConfig) -> Option<Platform> {
+pub(crate) fn own_platform(config: &ImageConfig) -> Option<Platform> {
     let variant = config.variant.as_deref().filter(|text| !text.is_empty());
     Platform::new(&config.os, &config.architecture, variant).ok()
 }

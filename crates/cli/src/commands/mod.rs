@@ -7,6 +7,7 @@ mod dockerfile;
 mod doctor;
 mod init;
 mod inspect;
+mod lint;
 mod plan;
 mod registry;
 mod release;
@@ -101,6 +102,7 @@ enum Command {
     Dockerfile(dockerfile::Arguments),
     Copy(copy::Arguments),
     Inspect(inspect::Arguments),
+    Lint(lint::Arguments),
     Digest(digest::Arguments),
     Registry(registry::Arguments),
     Doctor(doctor::Arguments),
@@ -124,6 +126,7 @@ pub(crate) fn run(arguments: Launchway) -> ExitCode {
         Command::Dockerfile(arguments) => dockerfile::run(&arguments, &settings),
         Command::Copy(arguments) => copy::run(&arguments, &settings),
         Command::Inspect(arguments) => inspect::run(&arguments, &settings),
+        Command::Lint(arguments) => lint::run(&arguments, &settings),
         Command::Digest(arguments) => digest::run(&arguments, &settings),
         Command::Registry(arguments) => registry::run(&arguments, &settings),
         Command::Doctor(arguments) => doctor::run(&arguments, &settings),

@@ -19,7 +19,9 @@ pub(crate) fn duplicates(image: &Image, stacked: &Stacked<'_>) -> Vec<Finding> {
     let mut names = BTreeSet::new();
     for (path, layer) in &stacked.visible {
         let entry = &image.layers[*layer].entries[*path];
-        let is_first = entry.inode.is_none_or(|inode| names.insert((*layer, inode)));
+        let is_first = entry
+            .inode
+            .is_none_or(|inode| names.insert((*layer, inode)));
         if let (Kind::File, true, Some(content)) = (entry.kind, is_first, &entry.content)
             && entry.size >= MIN_DUPLICATE
             && !is_leftover(path)
@@ -33,7 +35,8 @@ pub(crate) fn duplicates(image: &Image, stacked: &Stacked<'_>) -> Vec<Finding> {
         places.sort();
         let (first_layer, first, _) = places[0];
         for (layer, path, size) in places.into_iter().skip(1) {
-            if !image.is_own(layer) {
+            // What one package has twice is its maker's affair.
+            if !image.is_own(layer) || layer == first_layer && is_packaged(path) {
                 continue;
             }
             let mut spot = Spot::file(path, size);
@@ -60,6 +63,24 @@ pub(crate) fn duplicates(image: &Image, stacked: &Stacked<'_>) -> Vec<Finding> {
         .collect()
 }
 
+/// Files that came out of a distribution's package.
+fn is_packaged(path: &[u8]) -> bool {
+    const PLACES: &[&[u8]] = &[
+        b"usr/share/",
+        b"usr/lib/",
+        b"usr/lib64/",
+        b"usr/libexec/",
+        b"usr/bin/",
+        b"usr/include/",
+        b"lib/",
+    ];
+    const OTHERS: &[&[u8]] = &[b"/node_modules/", b"/site-packages/"];
+    PLACES.iter().any(|place| path.starts_with(place))
+        && !OTHERS
+            .iter()
+            .any(|part| path.windows(part.len()).any(|found| found == *part))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -78,8 +99,16 @@ mod tests {
         check(
             0,
             &[
-                &[("a", content(BIG, "1")), ("b", content(BIG, "1")), ("c", content(BIG, "1"))],
-                &[("d", content(BIG, "1")), ("e", content(2_000_000, "2")), ("f", content(2_000_000, "2"))],
+                &[
+                    ("a", content(BIG, "1")),
+                    ("b", content(BIG, "1")),
+                    ("c", content(BIG, "1")),
+                ],
+                &[
+                    ("d", content(BIG, "1")),
+                    ("e", content(2_000_000, "2")),
+                    ("f", content(2_000_000, "2")),
+                ],
             ],
             &[
                 "duplicate-file@0 1400000 1400000: /b, /c",
@@ -90,18 +119,41 @@ mod tests {
 
     #[test]
     fn links_trifles_and_the_base_are_passed_over() {
-        let one = || Entry { inode: Some(1), ..content(2_000_000, "1") };
+        let one = || Entry {
+            inode: Some(1),
+            ..content(2_000_000, "1")
+        };
         check(0, &[&[("a", one()), ("b", one())]], &[]);
-        check(0, &[&[("a", content(BIG, "1")), ("b", content(BIG, "1"))]], &[]);
+        check(
+            0,
+            &[&[("a", content(BIG, "1")), ("b", content(BIG, "1"))]],
+            &[],
+        );
         let big = || content(2_000_000, "1");
-        check(1, &[&[("a", big()), ("b", big())], &[("c", content(5, "2"))]], &[]);
+        check(
+            1,
+            &[&[("a", big()), ("b", big())], &[("c", content(5, "2"))]],
+            &[],
+        );
         check(
             1,
             &[&[("a", big())], &[("b", big())]],
             &["duplicate-file@1 2000000 2000000: /b"],
         );
+        // A package may have what it likes, but only once.
+        let (lib, other) = ("usr/lib/x/a", "usr/lib/x/b");
+        check(0, &[&[(lib, big()), (other, big())]], &[]);
+        check(
+            0,
+            &[&[(lib, big())], &[(other, big())]],
+            &["duplicate-file@1 2000000 2000000: /usr/lib/x/b"],
+        );
         // One that no container sees is told of elsewhere, and so is a cache.
-        check(0, &[&[("a", big()), ("b", big())], &[("b", removed())]], &[]);
+        check(
+            0,
+            &[&[("a", big()), ("b", big())], &[("b", removed())]],
+            &[],
+        );
         check(0, &[&[("a", big()), ("tmp/b", big())]], &[]);
     }
 }

@@ -7,6 +7,8 @@ use crate::caches::{Cache, cache_of};
 use crate::stack::Stacked;
 use crate::{Entry, Finding, Image, Rule, Spot};
 
+/// What every installation writes to its log is not worth a word, in bytes.
+const MIN_LOGS: u64 = 500_000;
 /// Manuals are worth a word from here on, in bytes.
 const MIN_DOCUMENTATION: u64 = 5_000_000;
 
@@ -48,6 +50,7 @@ pub(crate) fn leftovers(image: &Image, stacked: &Stacked<'_>) -> Vec<Finding> {
         let bytes: u64 = spots.iter().map(|spot| spot.bytes).sum();
         let least = match kind {
             Kind::Manuals => MIN_DOCUMENTATION,
+            Kind::Logs => MIN_LOGS,
             _ => MIN_WASTE,
         };
         if bytes < least {
@@ -153,7 +156,10 @@ mod tests {
 
     #[test]
     fn a_store_that_is_linked_into_place_is_in_use() {
-        let one = |inode| Entry { inode: Some(inode), ..file(6_000_000) };
+        let one = |inode| Entry {
+            inode: Some(inode),
+            ..file(6_000_000)
+        };
         let store = "root/.local/share/pnpm/store";
         check(
             0,

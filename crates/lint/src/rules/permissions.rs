@@ -114,7 +114,14 @@ mod tests {
         );
         // As the base has it.
         let cache = || dir(0o777);
-        check(1, &[&[("var/x", cache())], &[("var/x", cache()), ("var/x/y", file(1))]], &[]);
+        check(
+            1,
+            &[
+                &[("var/x", cache())],
+                &[("var/x", cache()), ("var/x/y", file(1))],
+            ],
+            &[],
+        );
         check(
             1,
             &[&[("var/x", dir(0o755))], &[("var/x", cache())]],

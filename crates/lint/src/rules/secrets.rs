@@ -1,6 +1,6 @@
 //! Secrets in files, in the environment, in labels and in the history.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::scan::{can_be_secret, has_secret_name, tokens, url_credentials};
 use crate::stack::Stacked;
@@ -37,7 +37,9 @@ fn files(image: &Image, stacked: &Stacked<'_>) -> Vec<Finding> {
     let findings = groups.into_iter().map(|((layer, by), spots)| {
         let title = match by {
             None => "a secret in a file",
-            Some(_) => "a secret in a file that a later layer hides; everybody can read it in this one",
+            Some(_) => {
+                "a secret in a file that a later layer hides; everybody can read it in this one"
+            }
         };
         let mut finding = Finding::new(Rule::SecretFile, title, FILE_HELP)
             .with(spots, false)
@@ -85,16 +87,26 @@ fn configuration(image: &Image) -> Vec<Finding> {
             add(format!("label:{name}"), what);
         }
     }
+    let mut told = BTreeSet::new();
     for (at, line) in image.config.history.iter().enumerate() {
         // What ENV and LABEL set is told of above.
-        let is_told = ["ENV ", "LABEL ", "/bin/sh -c #(nop) ENV", "/bin/sh -c #(nop)  ENV"]
-            .iter()
-            .any(|start| line.starts_with(start));
+        let is_told = [
+            "ENV ",
+            "LABEL ",
+            "/bin/sh -c #(nop) ENV",
+            "/bin/sh -c #(nop)  ENV",
+        ]
+        .iter()
+        .any(|start| line.starts_with(start));
         if is_told {
             continue;
         }
         let place = format!("history:{}", at + 1);
         if let Some(name) = secret_argument(line) {
+            // An argument is in every step after its ARG.
+            if !told.insert(name) {
+                continue;
+            }
             add(
                 place,
                 &format!("the build argument {name}, whose name says that it is a secret"),
@@ -112,7 +124,10 @@ fn configuration(image: &Image) -> Vec<Finding> {
 
 /// The build argument of a step whose name says that it is a secret: `|2 A=b C=d /bin/sh -c …`.
 fn secret_argument(line: &str) -> Option<&str> {
-    let rest = line.strip_prefix("RUN ").unwrap_or(line).strip_prefix('|')?;
+    let rest = line
+        .strip_prefix("RUN ")
+        .unwrap_or(line)
+        .strip_prefix('|')?;
     let arguments = rest.split("/bin/sh -c ").next().unwrap_or(rest);
     arguments
         .split_whitespace()
@@ -166,6 +181,7 @@ mod tests {
         image.config.history = vec![
             "RUN |1 NPM_TOKEN=abcdefg /bin/sh -c npm ci # buildkit".into(),
             "RUN |1 VERSION=1.2.3 /bin/sh -c npm ci # buildkit".into(),
+            "RUN |1 NPM_TOKEN=abcdefg /bin/sh -c npm ls # buildkit".into(),
             format!("RUN /bin/sh -c curl -H {token} https://host # buildkit"),
             "ENV DB_PASSWORD=hunter2".into(),
         ];
@@ -176,7 +192,13 @@ mod tests {
         let places: Vec<&str> = finding.spots.iter().map(|spot| &*spot.path).collect();
         assert_eq!(
             places,
-            ["env:DATABASE_URL", "env:DB_PASSWORD", "history:1", "history:3", "label:build"]
+            [
+                "env:DATABASE_URL",
+                "env:DB_PASSWORD",
+                "history:1",
+                "history:4",
+                "label:build"
+            ]
         );
         let whole = format!("{finding:?}");
         for value in ["hunter2", "abcdefg", &token] {

@@ -29,7 +29,9 @@ struct Root {
 fn roots(image: &Image) -> Vec<Root> {
     let mut roots: BTreeMap<String, bool> = BTreeMap::new();
     let clean = |path: &str| {
-        let names = path.split('/').filter(|name| !name.is_empty() && *name != ".");
+        let names = path
+            .split('/')
+            .filter(|name| !name.is_empty() && *name != ".");
         names.collect::<Vec<_>>().join("/")
     };
     for path in &image.mounts {
@@ -42,7 +44,10 @@ fn roots(image: &Image) -> Vec<Root> {
     let all: Vec<String> = roots.keys().cloned().collect();
     roots
         .into_iter()
-        .filter(|(path, _)| !all.iter().any(|other| other != path && is_below(path, other)))
+        .filter(|(path, _)| {
+            !all.iter()
+                .any(|other| other != path && is_below(path, other))
+        })
         .map(|(path, is_volume)| Root { path, is_volume })
         .collect()
 }
@@ -56,7 +61,7 @@ fn is_below(path: &str, root: &str) -> bool {
 
 fn below_root(image: &Image, stacked: &Stacked<'_>, root: &Root) -> Vec<Finding> {
     let start = format!("{}/", root.path);
-    let mut layers: BTreeMap<usize, (Vec<Spot>, bool)> = BTreeMap::new();
+    let mut layers: BTreeMap<usize, (Vec<Spot>, Vec<Spot>)> = BTreeMap::new();
     for (path, layer, entry) in stacked.own(image) {
         if !path.starts_with(start.as_bytes())
             || !matches!(entry.kind, Kind::File | Kind::Symlink)
@@ -64,12 +69,20 @@ fn below_root(image: &Image, stacked: &Stacked<'_>, root: &Root) -> Vec<Finding>
         {
             continue;
         }
-        let (spots, has_program) = layers.entry(layer).or_default();
-        *has_program |= is_program(image, path, entry);
-        spots.push(Spot::file(path, entry.size));
+        let (programs, data) = layers.entry(layer).or_default();
+        let spot = Spot::file(path, entry.size);
+        if is_program(image, path, entry) {
+            programs.push(spot);
+        } else {
+            data.push(spot);
+        }
     }
     let started = started_program(image, stacked, root);
-    let found = layers.into_iter().map(|(layer, (spots, has_program))| {
+    let found = layers.into_iter().map(|(layer, (mut spots, data))| {
+        let has_program = !spots.is_empty();
+        // Links come first: they bear the names that people type.
+        spots.sort_by(|a, b| a.bytes.cmp(&b.bytes).then_with(|| a.path.cmp(&b.path)));
+        spots.extend(data);
         let place = shown(root.path.as_bytes());
         let what = if root.is_volume { "the volume" } else { "the mount" };
         let rule = if has_program {
@@ -90,7 +103,8 @@ fn below_root(image: &Image, stacked: &Stacked<'_>, root: &Root) -> Vec<Finding>
             ),
             _ => format!("put them anywhere else, or copy them below {place} when the container starts"),
         };
-        let mut finding = Finding::new(rule, title, help).with(spots, false).in_layer(layer);
+        let mut finding = Finding::new(rule, title, help).in_layer(layer);
+        finding.take(spots, false);
         if root.is_volume {
             finding.notes.push(format!(
                 "a volume that is new and empty gets a copy of {place}; one that is there already, and a bind mount, hide what the image has"
@@ -125,10 +139,13 @@ fn is_trifle(
     let below = &path[root.path.len() + 1..];
     let name = below.rsplit(|&byte| byte == b'/').next().unwrap_or(below);
     let pattern = [b"etc/skel/", name].concat();
-    stacked.visible.get(pattern.as_slice()).is_some_and(|layer| {
-        let model = &image.layers[*layer].entries[pattern.as_slice()];
-        model.kind == entry.kind && model.size == entry.size && model.target == entry.target
-    })
+    stacked
+        .visible
+        .get(pattern.as_slice())
+        .is_some_and(|layer| {
+            let model = &image.layers[*layer].entries[pattern.as_slice()];
+            model.kind == entry.kind && model.size == entry.size && model.target == entry.target
+        })
 }
 
 /// The directories that programs are looked for in.
@@ -151,7 +168,9 @@ fn is_program(image: &Image, path: &[u8], entry: &Entry) -> bool {
         Kind::Symlink => {
             let end = path.iter().rposition(|&byte| byte == b'/').unwrap_or(0);
             let folder = &path[..end];
-            search_path(image).iter().any(|one| one.as_bytes() == folder)
+            search_path(image)
+                .iter()
+                .any(|one| one.as_bytes() == folder)
         }
         Kind::Dir | Kind::Special | Kind::Whiteout => false,
     }
@@ -197,7 +216,10 @@ fn started_program(image: &Image, stacked: &Stacked<'_>, root: &Root) -> Option<
     }
     let found = search_path(image).into_iter().find_map(|folder| {
         let path = format!("{folder}/{first}");
-        stacked.visible.contains_key(path.as_bytes()).then_some(path)
+        stacked
+            .visible
+            .contains_key(path.as_bytes())
+            .then_some(path)
     })?;
     is_hidden(&found).then(|| format!("/{found}"))
 }
@@ -212,11 +234,23 @@ mod tests {
         let mut image = image(
             1,
             &[
-                &[("usr/bin/npm", mode(0o755, file(1))), ("etc/skel/.bashrc", file(3500))],
                 &[
-                    ("home/developer/.pi/npm-global/lib/node_modules/opencode-ai/cli.js", mode(0o755, file(5000))),
-                    ("home/developer/.pi/npm-global/lib/node_modules/opencode-ai/package.json", file(700)),
-                    ("home/developer/.pi/npm-global/bin/opencode", link("../lib/node_modules/opencode-ai/cli.js")),
+                    ("usr/bin/npm", mode(0o755, file(1))),
+                    ("etc/skel/.bashrc", file(3500)),
+                ],
+                &[
+                    (
+                        "home/developer/.pi/npm-global/lib/node_modules/opencode-ai/cli.js",
+                        mode(0o755, file(5000)),
+                    ),
+                    (
+                        "home/developer/.pi/npm-global/lib/node_modules/opencode-ai/package.json",
+                        file(700),
+                    ),
+                    (
+                        "home/developer/.pi/npm-global/bin/opencode",
+                        link("../lib/node_modules/opencode-ai/cli.js"),
+                    ),
                 ],
             ],
         );
@@ -242,16 +276,32 @@ mod tests {
         assert_eq!(finding.rule, Rule::ShadowedProgram);
         assert_eq!(finding.layer, Some(1));
         assert_eq!(finding.spots.len(), 3);
-        assert_eq!(finding.title, "programs that the mount /home/developer/.pi will hide");
-        assert!(finding.help.contains("RUN NPM_CONFIG_PREFIX=/usr"), "{}", finding.help);
+        assert_eq!(
+            finding.spots[0].path,
+            "/home/developer/.pi/npm-global/bin/opencode"
+        );
+        assert_eq!(
+            finding.title,
+            "programs that the mount /home/developer/.pi will hide"
+        );
+        assert!(
+            finding.help.contains("RUN NPM_CONFIG_PREFIX=/usr"),
+            "{}",
+            finding.help
+        );
         assert_eq!(
             finding.notes,
-            ["ENV NPM_CONFIG_PREFIX=/home/developer/.pi/npm-global points below /home/developer/.pi"]
+            [
+                "ENV NPM_CONFIG_PREFIX=/home/developer/.pi/npm-global points below /home/developer/.pi"
+            ]
         );
         // What the image starts is gone, too.
         image.config.cmd = vec!["opencode".into()];
         let notes = &find(&image)[0].notes;
-        assert!(notes[1].contains("/home/developer/.pi/npm-global/bin/opencode"), "{notes:?}");
+        assert!(
+            notes[1].contains("/home/developer/.pi/npm-global/bin/opencode"),
+            "{notes:?}"
+        );
         // Without the mount there is no trap, and with the cure neither: PATH may look there.
         image.mounts.clear();
         assert!(find(&image).is_empty());
@@ -282,7 +332,10 @@ mod tests {
             ["shadowed-program@1 9 0: /data/bin/x"]
         );
         let none: [String; 0] = [];
-        assert_eq!(with("/data", &[("data", dir(0o755)), ("data/.keep", file(0))]), none);
+        assert_eq!(
+            with("/data", &[("data", dir(0o755)), ("data/.keep", file(0))]),
+            none
+        );
         assert_eq!(with("/home/me", &[("home/me/.bashrc", file(3500))]), none);
         assert_eq!(with("/data", &[("data2/x", file(9))]), none);
         // A file that is mounted over is replaced on purpose.

@@ -31,7 +31,9 @@ pub(crate) fn superseded(image: &Image, stacked: &Stacked<'_>) -> Vec<Finding> {
             let (title, help) = words(rule, inherited);
             // What the base holds is shipped with or without this image.
             let counts = !(inherited && rule == Rule::DeletedFile);
-            let mut finding = Finding::new(rule, title, help).with(spots, counts).in_layer(by);
+            let mut finding = Finding::new(rule, title, help)
+                .with(spots, counts)
+                .in_layer(by);
             finding.origin = Some(layer);
             if !counts {
                 finding.level = crate::Level::Note;
@@ -62,7 +64,10 @@ fn verdict(hidden: &Hidden<'_>) -> (Rule, Option<String>) {
         changes.push(format!("mode {:04o} to {:04o}", old.mode, other.mode));
     }
     if changes.is_empty() {
-        return (Rule::OverwrittenFile, Some("by the same content".to_owned()));
+        return (
+            Rule::OverwrittenFile,
+            Some("by the same content".to_owned()),
+        );
     }
     (Rule::MetadataChange, Some(changes.join(", ")))
 }
@@ -133,16 +138,29 @@ mod tests {
         let big = || file(BIG);
         check(
             0,
-            &[&[("a/x", big()), ("a/y", big()), ("b", big())], &[("a", removed())]],
+            &[
+                &[("a/x", big()), ("a/y", big()), ("b", big())],
+                &[("a", removed())],
+            ],
             &["deleted-file@1 400000 400000: /a/x, /a/y"],
         );
         // Too little to speak of, and what stays.
-        check(0, &[&[("a/x", file(10)), ("b", big())], &[("a", removed())]], &[]);
-        // A directory that hides what was in it, but not what it has itself.
-        let opaque = Entry { opaque: true, ..dir(0o755) };
         check(
             0,
-            &[&[("a/x", big()), ("a/y", big())], &[("a", opaque), ("a/x", file(1))]],
+            &[&[("a/x", file(10)), ("b", big())], &[("a", removed())]],
+            &[],
+        );
+        // A directory that hides what was in it, but not what it has itself.
+        let opaque = Entry {
+            opaque: true,
+            ..dir(0o755)
+        };
+        check(
+            0,
+            &[
+                &[("a/x", big()), ("a/y", big())],
+                &[("a", opaque), ("a/x", file(1))],
+            ],
             &["deleted-file@1 400000 400000: /a/x, /a/y"],
         );
         // What takes the place of a directory.
@@ -158,12 +176,19 @@ mod tests {
             &["deleted-file@1 200000 0: /a/x"],
         );
         // Neither is what one layer of the base does to another.
-        check(2, &[&[("a", big())], &[("a", removed())], &[("b", big())]], &[]);
+        check(
+            2,
+            &[&[("a", big())], &[("a", removed())], &[("b", big())]],
+            &[],
+        );
     }
 
     #[test]
     fn hard_links_count_once_and_only_when_the_last_is_gone() {
-        let one = || Entry { inode: Some(7), ..file(BIG) };
+        let one = || Entry {
+            inode: Some(7),
+            ..file(BIG)
+        };
         let both = &[("x", one()), ("y", one())];
         check(0, &[both, &[("x", removed())]], &[]);
         check(
@@ -182,14 +207,23 @@ mod tests {
         );
         check(
             0,
-            &[&[("a", content(BIG, "1"))], &[("a", mode(0o755, content(BIG, "1")))]],
+            &[
+                &[("a", content(BIG, "1"))],
+                &[("a", mode(0o755, content(BIG, "1")))],
+            ],
             &["metadata-change@1 200000 200000: /a"],
         );
-        let owned = Entry { uid: 5, ..content(BIG, "1") };
+        let owned = Entry {
+            uid: 5,
+            ..content(BIG, "1")
+        };
         let image = image(1, &[&[("a", content(BIG, "1"))], &[("a", owned)]]);
         let findings = superseded(&image, &Stacked::new(&image));
         assert_eq!(findings[0].rule, Rule::MetadataChange);
-        assert_eq!(findings[0].spots[0].note.as_deref(), Some("owner 0:0 to 5:0"));
+        assert_eq!(
+            findings[0].spots[0].note.as_deref(),
+            Some("owner 0:0 to 5:0")
+        );
         // The same again, and nothing changed.
         check(
             0,
@@ -199,7 +233,11 @@ mod tests {
         // Each pair of layers has its own.
         check(
             0,
-            &[&[("a", file(BIG))], &[("b", file(BIG))], &[("a", file(1)), ("b", file(2))]],
+            &[
+                &[("a", file(BIG))],
+                &[("b", file(BIG))],
+                &[("a", file(1)), ("b", file(2))],
+            ],
             &[
                 "overwritten-file@2 200000 200000: /a",
                 "overwritten-file@2 200000 200000: /b",

@@ -63,7 +63,9 @@ pub(crate) fn image(inherited: usize, layers: &[&[(&str, Entry)]]) -> Image {
                     .entry(path[..end].as_bytes().to_vec())
                     .or_insert_with(|| dir(0o755));
             }
-            layer.entries.insert(path.as_bytes().to_vec(), entry.clone());
+            layer
+                .entries
+                .insert(path.as_bytes().to_vec(), entry.clone());
         }
         layer
     });
