@@ -82,7 +82,7 @@ fn redacted(text: &str) -> String {
             Some(b'$') => continue,
             _ => bytes[at..]
                 .iter()
-                .position(|byte| byte.is_ascii_whitespace() || b";&|".contains(byte))
+                .position(|byte| byte.is_ascii_whitespace() || b";&|\"'".contains(byte))
                 .map_or(bytes.len(), |end| at + end),
         };
         if end > at {

@@ -11,6 +11,7 @@ mod interrupt;
 mod lab;
 mod limits;
 mod outputs;
+mod lint;
 mod reproducible;
 mod rootless;
 mod secrets;

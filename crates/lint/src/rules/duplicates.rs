@@ -26,8 +26,13 @@ pub(crate) fn duplicates(image: &Image, stacked: &Stacked<'_>) -> Vec<Finding> {
             && entry.size >= MIN_DUPLICATE
             && !is_leftover(path)
         {
+            // A layer that only changed its owner did not make it.
+            let made = image.layers.iter().position(|layer| {
+                let entry = layer.entries.get(*path);
+                entry.is_some_and(|entry| entry.content.as_ref() == Some(content))
+            });
             let places = found.entry(content).or_default();
-            places.push((*layer, path, entry.size));
+            places.push((made.unwrap_or(*layer), path, entry.size));
         }
     }
     let mut groups: BTreeMap<usize, Vec<Spot>> = BTreeMap::new();
@@ -147,6 +152,12 @@ mod tests {
             0,
             &[&[(lib, big())], &[(other, big())]],
             &["duplicate-file@1 2000000 2000000: /usr/lib/x/b"],
+        );
+        let owned = || Entry { uid: 7, ..big() };
+        check(
+            0,
+            &[&[("a", big())], &[("b", big())], &[("a", owned())]],
+            &["duplicate-file@1 2000000 2000000: /b"],
         );
         // One that no container sees is told of elsewhere, and so is a cache.
         check(
