@@ -13,9 +13,12 @@ pub(crate) const MIN_DUPLICATE: u64 = 64 << 10;
 /// The copies of one layer together are worth a word from here on, in bytes.
 const MIN_TOTAL: u64 = 1_000_000;
 
+/// The layer that made it, its path and its size.
+type Copy<'a> = (usize, &'a [u8], u64);
+
 pub(crate) fn duplicates(image: &Image, stacked: &Stacked<'_>) -> Vec<Finding> {
     // The lowest layer's first: that one is the original.
-    let mut found: BTreeMap<&[u8], Vec<(usize, &[u8], u64)>> = BTreeMap::new();
+    let mut found: BTreeMap<&[u8], Vec<Copy<'_>>> = BTreeMap::new();
     let mut names = BTreeSet::new();
     for (path, layer) in &stacked.visible {
         let entry = &image.layers[*layer].entries[*path];

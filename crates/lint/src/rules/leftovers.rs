@@ -20,9 +20,11 @@ enum Kind {
     Manuals,
 }
 
+type Files<'a> = Vec<(&'a [u8], &'a Entry)>;
+
 /// Only what is seen in the end: a cache that is deleted later is told of as deleted.
 pub(crate) fn leftovers(image: &Image, stacked: &Stacked<'_>) -> Vec<Finding> {
-    let mut groups: BTreeMap<(usize, Kind), Vec<(&[u8], &Entry)>> = BTreeMap::new();
+    let mut groups: BTreeMap<(usize, Kind), Files<'_>> = BTreeMap::new();
     // Names of one file in and out of a cache: the file is in use.
     let mut used = BTreeMap::new();
     for (path, layer, entry) in stacked.own_files(image) {

@@ -60,7 +60,7 @@ pub(crate) fn image(inherited: usize, layers: &[&[(&str, Entry)]]) -> Image {
             for end in names {
                 layer
                     .entries
-                    .entry(path[..end].as_bytes().to_vec())
+                    .entry(path.as_bytes()[..end].to_vec())
                     .or_insert_with(|| dir(0o755));
             }
             layer
