@@ -47,19 +47,19 @@ caches! {
     BUN = "the cache of Bun",
         "mount a cache: RUN --mount=type=cache,target=/root/.bun/install/cache";
     NODE_GYP = "headers that node-gyp downloaded",
-        "mount a cache: RUN --mount=type=cache,target=/root/.cache/node-gyp";
+        "mount a cache: RUN --mount=type=cache,target=HOME/.cache/node-gyp (the home of whoever installs)";
     PIP = "the cache of pip",
-        "install with `pip install --no-cache-dir`, or mount a cache: RUN --mount=type=cache,target=/root/.cache/pip";
+        "install with `pip install --no-cache-dir`, or mount a cache: RUN --mount=type=cache,target=HOME/.cache/pip (the home of whoever installs)";
     UV = "the cache of uv",
-        "install with `uv … --no-cache`, or mount a cache: RUN --mount=type=cache,target=/root/.cache/uv";
+        "install with `uv … --no-cache`, or mount a cache: RUN --mount=type=cache,target=HOME/.cache/uv (the home of whoever installs)";
     POETRY = "the cache of Poetry",
-        "mount a cache: RUN --mount=type=cache,target=/root/.cache/pypoetry";
+        "mount a cache: RUN --mount=type=cache,target=HOME/.cache/pypoetry (the home of whoever installs)";
     CONDA = "packages that conda downloaded",
         "end the same RUN with `&& conda clean --all --yes`";
     CARGO = "the registry of Cargo",
         "mount caches while building: RUN --mount=type=cache,target=/usr/local/cargo/registry --mount=type=cache,target=/usr/local/cargo/git, or build in a stage of its own and COPY the program out of it";
     GO_BUILD = "the build cache of Go",
-        "mount a cache: RUN --mount=type=cache,target=/root/.cache/go-build, or build in a stage of its own";
+        "mount a cache: RUN --mount=type=cache,target=HOME/.cache/go-build (the home of whoever installs), or build in a stage of its own";
     GO_MODULES = "modules that Go downloaded",
         "mount a cache: RUN --mount=type=cache,target=/go/pkg/mod, or build in a stage of its own";
     COMPOSER = "the cache of Composer",
@@ -73,7 +73,7 @@ caches! {
     NUGET = "packages that NuGet downloaded",
         "mount a cache: RUN --mount=type=cache,target=/root/.nuget/packages, or build in a stage of its own";
     CCACHE = "the cache of ccache",
-        "mount a cache: RUN --mount=type=cache,target=/root/.cache/ccache";
+        "mount a cache: RUN --mount=type=cache,target=HOME/.cache/ccache (the home of whoever installs)";
 }
 
 const PLACES: &[Place] = &[

@@ -135,14 +135,14 @@ mod tests {
                     ("usr/share/doc/x", big()),
                     ("app/x", big()),
                 ],
-                &[("root/.cache/pip/x", big())],
+                &[("home/me/.cache/pip/x", big())],
             ],
             &[
                 "package-cache@0 12000000 12000000: /var/lib/apt/lists/a, /var/lib/apt/lists/b",
                 "leftovers@0 6000000 6000000: /tmp/x/y",
                 "leftovers@0 6000000 6000000: /var/log/dpkg.log",
                 "documentation@0 6000000 0: /usr/share/doc/x",
-                "package-cache@1 6000000 6000000: /root/.cache/pip/x",
+                "package-cache@1 6000000 6000000: /home/me/.cache/pip/x",
             ],
         );
     }
