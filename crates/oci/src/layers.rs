@@ -12,10 +12,12 @@ use crate::canon::canonicalise;
 use crate::compress::{Encoder, threads};
 use crate::error::At;
 use crate::hash::Hasher;
+use crate::mark;
 use crate::pack::pack;
 use crate::pipe::{self, decompressed};
 use crate::spec::Descriptor;
 use crate::unpack::{Unpacked, unpack_tar};
+use crate::whole::layer_name;
 use crate::{
     BlobWriter, CommitOptions, Compression, Layer, PathIndex, Stack, Store, StoreError, TempPath,
     UnpackError, UnpackOptions, Whiteouts, WorkingLayer,
@@ -24,39 +26,32 @@ use crate::{
 /// What is written beside a layer's directory.
 #[derive(Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct LayerFile {
-    size: u64,
-    entries: u64,
+pub(crate) struct LayerFile {
+    pub(crate) size: u64,
+    pub(crate) entries: u64,
     /// The tar has an entry for the root directory.
-    root: bool,
+    pub(crate) root: bool,
 }
 
 /// The files beside a layer's `fs`.
-const LAYER_FILE: &str = "layer.json";
-const PULLED_FILE: &str = "pulled.json";
-const INDEX_FILE: &str = "paths";
+pub(crate) const LAYER_FILE: &str = "layer.json";
+pub(crate) const PULLED_FILE: &str = "pulled.json";
+pub(crate) const INDEX_FILE: &str = "paths";
+pub(crate) const MARK_FILE: &str = "mark";
 
 impl Store {
-    fn layer_home(&self, diff_id: &Digest) -> PathBuf {
+    pub(crate) fn layer_home(&self, diff_id: &Digest) -> PathBuf {
         self.root()
             .join("layers")
             .join(diff_id.algorithm().as_str())
             .join(diff_id.hex())
     }
 
-    /// The layer with this diff id, when the store has it unpacked.
+    /// The layer with this diff id, when the store has it unpacked. From then on nobody removes it
+    /// while this process lives.
     #[must_use]
     pub fn layer(&self, diff_id: &Digest) -> Option<Layer> {
-        let home = self.layer_home(diff_id);
-        let file: LayerFile =
-            serde_json::from_slice(&fs::read(home.join(LAYER_FILE)).ok()?).ok()?;
-        Some(Layer::new(
-            diff_id.clone(),
-            &home.join("fs"),
-            file.size,
-            file.entries,
-            file.root,
-        ))
+        self.use_layer(diff_id).ok().flatten()
     }
 
     fn require(&self, diff_id: &Digest) -> Result<Layer, StoreError> {
@@ -122,11 +117,21 @@ impl Store {
             }
             return Ok(layer);
         }
+        let (home, file) = self.unpack_blob(self.open_blob(blob)?, diff_id)?;
+        self.settle(&home, diff_id, &file, Some(&pulled))
+    }
+
+    /// Unpacks a blob under a temporary name, and checks that it is the layer.
+    pub(crate) fn unpack_blob(
+        &self,
+        blob: fs::File,
+        diff_id: &Digest,
+    ) -> Result<(TempPath, LayerFile), StoreError> {
         let read = |source| StoreError::Read {
             what: "blob of a layer",
             source,
         };
-        let tar = decompressed(self.open_blob(blob)?).map_err(read)?;
+        let tar = decompressed(blob).map_err(read)?;
         let home = self.layer_in_progress()?;
         let hasher = Hasher::with(diff_id.algorithm());
         let mut seen = Seen::new(hasher);
@@ -142,7 +147,7 @@ impl Store {
             entries: unpacked.entries,
             root: unpacked.has_root,
         };
-        self.settle(&home, diff_id, &file, Some(&pulled))
+        Ok((home, file))
     }
 
     /// Unpacks a plain tar as a layer and keeps it compressed too, in one pass.
@@ -183,7 +188,7 @@ impl Store {
         self.settle(&home, &packed.diff_id, &file, packed.blob.as_ref())
     }
 
-    fn layer_in_progress(&self) -> Result<TempPath, StoreError> {
+    pub(crate) fn layer_in_progress(&self) -> Result<TempPath, StoreError> {
         let home = self.temp_path();
         let fs_dir = home.path().join("fs");
         fs::create_dir_all(&fs_dir).at("make", &fs_dir)?;
@@ -220,23 +225,31 @@ impl Store {
         file: &LayerFile,
         pulled: Option<&Descriptor>,
     ) -> Result<Layer, StoreError> {
+        self.held().hold(&layer_name(diff_id))?;
         write_json(&home.path().join(LAYER_FILE), file)?;
+        mark::write(&home.path().join(MARK_FILE), self.boot())?;
         if let Some(pulled) = pulled {
             write_json(&home.path().join(PULLED_FILE), pulled)?;
         }
         let target = self.layer_home(diff_id);
         let parent = target.parent().expect("a layer is in a directory");
         fs::create_dir_all(parent).at("make", parent)?;
-        match fs::rename(home, &target) {
-            Ok(()) => {}
-            Err(error)
-                if matches!(
-                    error.kind(),
-                    io::ErrorKind::DirectoryNotEmpty | io::ErrorKind::AlreadyExists
-                ) => {}
-            Err(error) => return Err(error).at("move a layer to", &target),
-        }
-        let layer = self.require(diff_id)?;
+        let layer = loop {
+            match fs::rename(home, &target) {
+                Ok(()) => {}
+                Err(error)
+                    if matches!(
+                        error.kind(),
+                        io::ErrorKind::DirectoryNotEmpty | io::ErrorKind::AlreadyExists
+                    ) => {}
+                Err(error) => return Err(error).at("move a layer to", &target),
+            }
+            match self.use_layer(diff_id)? {
+                Some(layer) => break layer,
+                // What stood there was damaged, and makes room.
+                None => self.discard_layer(diff_id)?,
+            }
+        };
         if let Some(pulled) = pulled
             && self.remembered(&layer, PULLED_FILE)?.is_none()
         {
@@ -342,17 +355,15 @@ impl Store {
         self.put_file(&path, &bytes)
     }
 
-    fn remembered(&self, layer: &Layer, file: &str) -> Result<Option<Descriptor>, StoreError> {
+    pub(crate) fn remembered(
+        &self,
+        layer: &Layer,
+        file: &str,
+    ) -> Result<Option<Descriptor>, StoreError> {
         let path = self.layer_home(&layer.diff_id).join(file);
         match fs::read(&path) {
-            Ok(bytes) => {
-                serde_json::from_slice(&bytes)
-                    .map(Some)
-                    .map_err(|error| StoreError::Damaged {
-                        path,
-                        reason: error.to_string(),
-                    })
-            }
+            // What a loss of power has cut off is made again.
+            Ok(bytes) => Ok(serde_json::from_slice(&bytes).ok()),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
             Err(error) => Err(error).at("read", &path),
         }
@@ -360,7 +371,7 @@ impl Store {
 }
 
 impl Compression {
-    fn file(self) -> &'static str {
+    pub(crate) fn file(self) -> &'static str {
         match self {
             Self::Gzip => "gzip.json",
             Self::Zstd => "zstd.json",

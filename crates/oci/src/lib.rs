@@ -12,18 +12,21 @@ mod export;
 #[cfg(any(test, fuzzing))]
 pub mod fuzzing;
 mod hash;
+mod held;
 mod index;
 mod index_layer;
 mod layer;
 mod layers;
 mod layout;
 mod list_layer;
+mod mark;
 mod pack;
 mod pipe;
 mod platform;
 pub mod spec;
 mod stack;
 mod store;
+mod survey;
 mod tar_read;
 mod tar_write;
 mod temp;
@@ -32,20 +35,26 @@ mod turn;
 mod unpack;
 #[cfg(test)]
 mod unpack_tests;
+mod whole;
 mod xattr;
 
 pub use compress::Compression;
 pub use error::{StoreError, UnpackError};
 pub use export::{ExportedFiles, write_files_to_folder, write_files_to_tar};
 pub use hash::{Hasher, hash_reader};
+pub use held::ShutDoor;
 pub use index::{Conflict, ConflictKind, IndexError, IndexedKind, IndexedPath, PathIndex};
 pub use layer::{CommitOptions, Layer};
 pub use layout::{ArchiveImage, is_layout, read_archive, read_layout, write_archive, write_layout};
 pub use list_layer::ListedPath;
 pub use platform::{NoSuchPlatform, is_attestation, platform_of, select_platform};
 pub use stack::Stack;
-pub use store::Store;
+pub use store::{Store, blob_name};
+pub use survey::{
+    BlobContent, Origin, StoredBlob, StoredLayer, StoredName, Survey, disk_usage, image_name,
+};
 pub use temp::{BlobWriter, TempPath, WorkingLayer};
 pub use tree::{EntryKind, Tree, TreeEntry, resolve, walk};
 pub use turn::Turn;
 pub use unpack::{Flavour, UnpackOptions, Whiteouts, unpack};
+pub use whole::layer_name;

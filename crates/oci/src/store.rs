@@ -4,12 +4,14 @@
 //! oci-layout, blobs/<algorithm>/<hex>    an OCI image layout's blobs
 //! layers/<algorithm>/<hex>/fs            an unpacked layer, by its diff id
 //! layers/<algorithm>/<hex>/*             what is remembered about it
+//! marks/<algorithm>/<hex>                of a blob: whether it is believed, and when it was used
+//! door                                   shut while something is removed
 //! locks/<name>                           turns: what is done by one at a time, and only then there
 //! tmp/<process>-<n>/                     everything unfinished
 //! ```
 //!
 //! Whatever has a final name is complete: it was made under `tmp` and renamed. Nothing is synced to
-//! disk, because everything is checked against a digest or can be made again.
+//! disk; what was made before the machine was last started is hashed before it is used, once.
 
 use std::fs;
 use std::io::{self, Write};
@@ -21,6 +23,8 @@ use launchway_model::{Algorithm, Digest};
 
 use crate::error::At;
 use crate::hash::{Hasher, hash_reader};
+use crate::held::{Held, ShutDoor};
+use crate::mark;
 use crate::temp::Session;
 use crate::{BlobWriter, Flavour, Stack, StoreError, TempPath, Tree, Turn, WorkingLayer};
 
@@ -35,6 +39,9 @@ struct Inner {
     root: PathBuf,
     flavour: Flavour,
     session: Arc<Session>,
+    held: Held,
+    /// Which boot of the machine this is.
+    boot: String,
 }
 
 const LAYOUT: &str = r#"{"imageLayoutVersion":"1.0.0"}"#;
@@ -46,7 +53,25 @@ impl Store {
     /// # Errors
     /// When the directories cannot be made.
     pub fn open(root: &Path, flavour: Flavour) -> Result<Self, StoreError> {
-        for directory in ["blobs/sha256", "blobs/sha512", "layers", "locks", "tmp"] {
+        Self::open_in_boot(root, flavour, &mark::this_boot())
+    }
+
+    /// As [`open`](Self::open), as if the machine had been started anew when `boot` is another one
+    /// than before: for tests of what a loss of power leaves.
+    ///
+    /// # Errors
+    /// When the directories cannot be made.
+    pub fn open_in_boot(root: &Path, flavour: Flavour, boot: &str) -> Result<Self, StoreError> {
+        const DIRECTORIES: [&str; 7] = [
+            "blobs/sha256",
+            "blobs/sha512",
+            "marks/sha256",
+            "marks/sha512",
+            "layers",
+            "locks",
+            "tmp",
+        ];
+        for directory in DIRECTORIES {
             let directory = root.join(directory);
             fs::create_dir_all(&directory).at("make", &directory)?;
         }
@@ -54,11 +79,14 @@ impl Store {
         // meaning; everything is given out absolute.
         let root = fs::canonicalize(root).at("find", root)?;
         let session = Session::open(&root.join("tmp"))?;
+        let held = session.held(root.join("door"))?;
         let store = Self {
             inner: Arc::new(Inner {
                 root,
                 flavour,
                 session,
+                held,
+                boot: boot.to_owned(),
             }),
         };
         let layout = store.root().join("oci-layout");
@@ -87,9 +115,84 @@ impl Store {
             .join(digest.hex())
     }
 
+    /// Whether the store has the blob. From then on nobody removes it while this process lives.
     #[must_use]
     pub fn has_blob(&self, digest: &Digest) -> bool {
-        self.blob_path(digest).is_file()
+        self.use_blob(digest).unwrap_or(false)
+    }
+
+    /// Holds a blob, and says whether it is there and whole. One that is damaged is removed.
+    fn use_blob(&self, digest: &Digest) -> Result<bool, StoreError> {
+        let (name, path) = (blob_name(digest), self.blob_path(digest));
+        let was_whole = self.held().hold(&name)?;
+        if !path.is_file() {
+            return Ok(false);
+        }
+        if was_whole {
+            return Ok(true);
+        }
+        let mark = self.blob_mark(digest);
+        if !self.is_believed(&mark) {
+            let _turn = self.turn(&format!("check-{}", digest.hex()))?;
+            if !path.is_file() {
+                return Ok(false);
+            }
+            if !self.is_believed(&mark) {
+                match self.hash_blob(digest) {
+                    Ok(()) => mark::settle(&mark)?,
+                    Err(StoreError::DigestMismatch { .. }) => {
+                        return self.discard_blob(digest).map(|()| false);
+                    }
+                    Err(error) => return Err(error),
+                }
+            }
+        }
+        mark::touch(&mark);
+        self.held().is_whole(&name);
+        Ok(true)
+    }
+
+    /// The blob's path, when it can be used.
+    fn usable_blob(&self, digest: &Digest) -> Result<PathBuf, StoreError> {
+        if self.use_blob(digest)? {
+            Ok(self.blob_path(digest))
+        } else {
+            Err(StoreError::NoBlob(digest.clone()))
+        }
+    }
+
+    /// The mark goes first, so that none is left for what comes under this name later.
+    fn discard_blob(&self, digest: &Digest) -> Result<(), StoreError> {
+        for path in [self.blob_mark(digest), self.blob_path(digest)] {
+            match fs::remove_file(&path) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                    return Err(error).at("remove", &path);
+                }
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
+    pub(crate) fn held(&self) -> &Held {
+        &self.inner.held
+    }
+
+    /// Which boot of the machine this is: what was made in another one is not believed unseen.
+    #[must_use]
+    pub fn boot(&self) -> &str {
+        &self.inner.boot
+    }
+
+    pub(crate) fn is_believed(&self, mark: &Path) -> bool {
+        mark::is_believed(mark, self.boot())
+    }
+
+    pub(crate) fn blob_mark(&self, digest: &Digest) -> PathBuf {
+        self.root()
+            .join("marks")
+            .join(digest.algorithm().as_str())
+            .join(digest.hex())
     }
 
     /// The length of a blob in bytes.
@@ -97,7 +200,7 @@ impl Store {
     /// # Errors
     /// When the store does not have it.
     pub fn blob_size(&self, digest: &Digest) -> Result<u64, StoreError> {
-        let path = self.blob_path(digest);
+        let path = self.usable_blob(digest)?;
         match fs::metadata(&path) {
             Ok(metadata) => Ok(metadata.len()),
             Err(error) => Err(Self::blob_error(error, digest, "look at", path)),
@@ -109,12 +212,12 @@ impl Store {
     /// # Errors
     /// When the store does not have it.
     pub fn read_blob(&self, digest: &Digest) -> Result<Vec<u8>, StoreError> {
-        let path = self.blob_path(digest);
+        let path = self.usable_blob(digest)?;
         fs::read(&path).map_err(|error| Self::blob_error(error, digest, "read", path))
     }
 
     pub(crate) fn open_blob(&self, digest: &Digest) -> Result<fs::File, StoreError> {
-        let path = self.blob_path(digest);
+        let path = self.usable_blob(digest)?;
         fs::File::open(&path).map_err(|error| Self::blob_error(error, digest, "open", path))
     }
 
@@ -141,7 +244,9 @@ impl Store {
     pub fn put_blob(&self, bytes: &[u8]) -> Result<Digest, StoreError> {
         let digest = Hasher::digest(bytes);
         if !self.has_blob(&digest) {
-            self.put_file(&self.blob_path(&digest), bytes)?;
+            let temp = self.temp_path();
+            fs::write(&temp, bytes).at("write", &temp)?;
+            self.adopt_blob(temp.path(), &digest)?;
         }
         Ok(digest)
     }
@@ -173,11 +278,15 @@ impl Store {
     /// # Errors
     /// When the disk fails.
     pub fn adopt_blob(&self, path: &Path, digest: &Digest) -> Result<(), StoreError> {
-        let target = self.blob_path(digest);
-        if target.is_file() {
+        if self.use_blob(digest)? {
             return fs::remove_file(path).at("remove", path);
         }
-        fs::rename(path, &target).at("move a blob to", &target)
+        // It stands there before the blob does, so that no older mark can speak for it.
+        mark::write(&self.blob_mark(digest), self.boot())?;
+        let target = self.blob_path(digest);
+        fs::rename(path, &target).at("move a blob to", &target)?;
+        self.held().is_whole(&blob_name(digest));
+        Ok(())
     }
 
     /// Copies a file into the store, checking its digest on the way.
@@ -196,8 +305,16 @@ impl Store {
     /// # Errors
     /// When the store does not have it, or it is damaged.
     pub fn verify_blob(&self, digest: &Digest) -> Result<(), StoreError> {
+        self.usable_blob(digest)?;
+        self.hash_blob(digest)
+    }
+
+    pub(crate) fn hash_blob(&self, digest: &Digest) -> Result<(), StoreError> {
         let path = self.blob_path(digest);
-        let file = self.open_blob(digest)?;
+        let file = match fs::File::open(&path) {
+            Ok(file) => file,
+            Err(error) => return Err(Self::blob_error(error, digest, "open", path)),
+        };
         let (found, _) = hash_reader(file, digest.algorithm()).at("read", &path)?;
         if found == *digest {
             return Ok(());
@@ -257,6 +374,23 @@ impl Store {
         fs::rename(&temp, path).at("move a file to", path)
     }
 
+    /// Keeps something that lies beside the store from being removed while this process lives,
+    /// whether it is there yet or not. The name is what [`ShutDoor::is_held`] is asked for.
+    ///
+    /// # Errors
+    /// When the disk fails.
+    pub fn hold(&self, name: &str) -> Result<(), StoreError> {
+        self.held().hold(name).map(|_| ())
+    }
+
+    /// Shuts the door: until it is dropped nobody begins to use anything.
+    ///
+    /// # Errors
+    /// When the disk fails.
+    pub fn shut_door(&self) -> Result<ShutDoor, StoreError> {
+        ShutDoor::shut(&self.root().join("door"), &self.root().join("tmp"))
+    }
+
     /// The turn of this name, among all threads and processes of the store; waits for it.
     ///
     /// # Errors
@@ -272,4 +406,10 @@ impl Store {
     pub fn try_turn(&self, name: &str) -> Result<Option<Turn>, StoreError> {
         Turn::try_now(self.root().join("locks").join(name))
     }
+}
+
+/// The name under which a blob is held.
+#[must_use]
+pub fn blob_name(digest: &Digest) -> String {
+    format!("blob {digest}")
 }

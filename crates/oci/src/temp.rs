@@ -15,6 +15,7 @@ use rustix::fs::{FlockOperation, flock};
 use crate::StoreError;
 use crate::error::At;
 use crate::hash::Hasher;
+use crate::held::Held;
 use crate::store::Store;
 use crate::turn::open_lock;
 
@@ -23,8 +24,8 @@ use crate::turn::open_lock;
 pub(crate) struct Session {
     directory: PathBuf,
     next: AtomicU64,
-    /// Locked until the process ends, however it ends.
-    _lock: File,
+    /// Locked until the process ends, however it ends; what the process uses is written in it.
+    lock: File,
 }
 
 impl Session {
@@ -43,8 +44,15 @@ impl Session {
         Ok(Arc::new(Self {
             directory,
             next: AtomicU64::new(0),
-            _lock: lock,
+            lock,
         }))
+    }
+
+    /// What this process uses. `door` is the file that is locked while something is removed.
+    pub(crate) fn held(&self, door: PathBuf) -> Result<Held, StoreError> {
+        let path = self.directory.join("lock");
+        let log = self.lock.try_clone().at("open the lock", &path)?;
+        Held::new(path, log, door)
     }
 
     pub(crate) fn path(self: &Arc<Self>) -> TempPath {
@@ -101,6 +109,23 @@ impl TempPath {
     #[must_use]
     pub fn path(&self) -> &Path {
         &self.path
+    }
+}
+
+impl TempPath {
+    /// Removes what is there, and says so when that fails.
+    ///
+    /// # Errors
+    /// When the disk fails.
+    pub fn remove(self) -> Result<(), StoreError> {
+        let Ok(metadata) = fs::symlink_metadata(&self.path) else {
+            return Ok(());
+        };
+        if metadata.is_dir() {
+            fs::remove_dir_all(&self.path).at("remove", &self.path)
+        } else {
+            fs::remove_file(&self.path).at("remove", &self.path)
+        }
     }
 }
 
