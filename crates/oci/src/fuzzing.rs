@@ -2,6 +2,8 @@
 //! fuzzer of `fuzz/` tries to break it; the seeds it starts from are tried with every run of the
 //! tests.
 
+mod whiteouts;
+
 use std::io::Read as _;
 
 use serde::Serialize;
@@ -10,6 +12,8 @@ use serde::de::DeserializeOwned;
 use crate::PathIndex;
 use crate::spec::{ImageConfig, Index, Manifest};
 use crate::tar_read::TarReader;
+
+pub use whiteouts::whiteouts;
 
 /// A tar archive: bodies are no longer than the archive, and reading it comes to an end.
 pub fn tar(bytes: &[u8]) {
@@ -69,5 +73,24 @@ mod tests {
         seeds("tar", tar);
         seeds("path_index", path_index);
         seeds("manifest", manifest);
+        seeds("whiteouts", in_a_folder);
+    }
+
+    fn in_a_folder(bytes: &[u8]) {
+        whiteouts(bytes, tempfile::tempdir().unwrap().path());
+    }
+
+    proptest::proptest! {
+        #![proptest_config(proptest::prelude::ProptestConfig {
+            cases: 300,
+            ..proptest::prelude::ProptestConfig::default()
+        })]
+
+        #[test]
+        fn layers_merge_as_the_model_says(
+            bytes in proptest::collection::vec(proptest::prelude::any::<u8>(), 0..100)
+        ) {
+            in_a_folder(&bytes);
+        }
     }
 }

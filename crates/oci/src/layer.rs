@@ -1,5 +1,6 @@
 //! A layer that is in the store, and how a new one is made.
 
+use std::ffi::CStr;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
@@ -10,6 +11,8 @@ use rustix::fs::CWD;
 
 use crate::Compression;
 use crate::pack::open_dir;
+use crate::unpack::Flavour;
+use crate::xattr;
 
 /// A committed or imported layer. Its directory never changes.
 #[derive(Clone, Debug)]
@@ -25,6 +28,7 @@ pub struct Layer {
     /// Whether the tar has an entry for the root directory itself.
     pub(crate) has_root: bool,
     pub(crate) handle: Arc<OnceLock<OwnedFd>>,
+    root_ends: Arc<OnceLock<bool>>,
 }
 
 impl Layer {
@@ -42,7 +46,22 @@ impl Layer {
             entries,
             has_root,
             handle: Arc::default(),
+            root_ends: Arc::default(),
         }
+    }
+
+    /// Whether its root hides everything below it, as a layer may say that replaces all of an image.
+    pub(crate) fn hides_all_below(&self) -> io::Result<bool> {
+        const MARKS: [&CStr; 2] = [Flavour::Trusted.opaque(), Flavour::User.opaque()];
+        if let Some(ends) = self.root_ends.get() {
+            return Ok(*ends);
+        }
+        let root = self.open()?;
+        let mut ends = false;
+        for mark in MARKS {
+            ends |= xattr::is_opaque(root, mark)?;
+        }
+        Ok(*self.root_ends.get_or_init(|| ends))
     }
 
     /// The opened directory; opened once and shared by all clones.

@@ -42,19 +42,21 @@ impl Stack {
     /// The directories to mount an overlay over, the top one first. Overlay refuses a directory
     /// that is given twice, so of equal layers only the uppermost is kept, which hides the others
     /// anyway, and layers without entries are left out as long as there are others. Empty only
-    /// for a stack without layers.
+    /// for a stack without layers. Nothing is given of what lies below a layer whose root hides it:
+    /// the kernel merges roots whatever they say.
     #[must_use]
     pub fn lower_dirs(&self) -> Vec<PathBuf> {
         let mut seen = BTreeSet::new();
-        let mut directories: Vec<_> = self
-            .layers
+        let hides = |layer: &Layer| layer.hides_all_below().unwrap_or(false);
+        let lowest = self.layers.iter().rposition(hides).unwrap_or(0);
+        let mut directories: Vec<_> = self.layers[lowest..]
             .iter()
             .rev()
             .filter(|layer| layer.entries > 0 && seen.insert(&layer.diff_id))
             .map(|layer| layer.dir.clone())
             .collect();
         if directories.is_empty() {
-            directories.extend(self.layers.first().map(|layer| layer.dir.clone()));
+            directories.extend(self.layers.get(lowest).map(|layer| layer.dir.clone()));
         }
         directories
     }
@@ -276,6 +278,10 @@ fn hidden_if(hidden: bool) -> Says {
 /// Whether the directory at the path or one above it is opaque. All of them exist.
 fn opaque_on_the_way(layer: &Layer, parts: &[&OsStr]) -> io::Result<bool> {
     const MARKS: [&CStr; 2] = [Flavour::Trusted.opaque(), Flavour::User.opaque()];
+    // The overlay of the kernel does not look at the mark of a root; see `Stack::lower_dirs`.
+    if layer.hides_all_below()? {
+        return Ok(true);
+    }
     for length in 1..=parts.len() {
         let directory = open(layer, &parts[..length], OFlags::RDONLY | OFlags::DIRECTORY)?;
         for mark in MARKS {

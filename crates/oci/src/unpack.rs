@@ -203,7 +203,8 @@ impl Unpacker<'_> {
             if entry.kind == TarKind::Link && inside(&entry.link).is_ok_and(|link| link == path) {
                 return Err(Failure::Refused("it is a hard link to itself"));
             }
-            hides_below = is_whiteout(old);
+            // What is no directory hid everything below; the directory in its place still does.
+            hides_below = old_kind != FileType::Directory;
             if !keeps {
                 self.remove(parent.as_fd(), name)?;
             }
@@ -475,7 +476,8 @@ impl Unpacker<'_> {
                                 "its directory is a symbolic link that leads to no directory",
                             ));
                         }
-                        hides_below = is_whiteout(&old);
+                        // It is no directory, and what hid everything below still does.
+                        hides_below = true;
                         self.remove(directory.as_fd(), name)?;
                     }
                     let mode = Mode::from_raw_mode(0o755);
