@@ -7,10 +7,12 @@ mod family;
 mod lacking;
 mod limits;
 mod places;
+mod quantity;
 mod report;
 mod settings;
 mod show_lint;
 mod show_plan;
+mod tidy;
 mod toolbox;
 mod versions;
 

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use launchway_engine::{Cancellation, HostCa, NativeEngine};
 use launchway_manifest::Family;
-use launchway_model::RegistryHost;
+use launchway_model::{Reference, RegistryHost};
 use launchway_oci::{Flavour, Store};
 use launchway_registry::{
     Client, ClientError, ClientEvent, ClientOptions, Mirror, RetryPolicy, SystemCredentials,
@@ -193,11 +193,14 @@ impl Builder {
         let helper = Path::new("/proc/self/exe").to_owned();
         let engine = NativeEngine::open(store.clone(), Sandbox::new(helper), &state.join("engine"))
             .map_err(|error| Failure::caused("cannot open the engine", &error))?;
-        Ok(Self {
+        let builder = Self {
             store,
             engine,
             state,
-        })
+        };
+        // A build that lacks room on the disk gets it from what older ones left.
+        crate::tidy::before(&builder, settings)?;
+        Ok(builder)
     }
 
     pub(crate) fn host_ca(
@@ -313,4 +316,13 @@ pub(crate) fn now() -> String {
 pub(crate) fn timestamp(seconds: i64) -> Option<String> {
     let time = jiff::Timestamp::from_second(seconds).ok()?;
     Some(time.strftime("%Y-%m-%dT%H:%M:%SZ").to_string())
+}
+
+/// The name by which an image is kept: its reference in full.
+pub(crate) fn image_name(reference: &Reference) -> String {
+    let text = reference.to_string();
+    if reference.tag.is_none() && reference.digest.is_none() {
+        return format!("{text}:latest");
+    }
+    text
 }

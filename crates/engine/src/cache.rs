@@ -7,11 +7,13 @@
 use std::fs;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use launchway_model::{ContentHasher, Digest, InputHash};
 use launchway_oci::{Layer, Store};
 use serde::{Deserialize, Serialize};
+
+use crate::collect::step_name;
 
 /// What is remembered of how a step was made.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -41,9 +43,14 @@ impl StepCache {
 
     /// The layer that a step gave; absent when it never ran or its layer is gone.
     pub(crate) fn get(&self, key: &InputHash, store: &Store) -> Option<Layer> {
-        let text = fs::read_to_string(self.dir.join(key.to_string())).ok()?;
+        let name = key.to_string();
+        store.hold(&step_name(&name)).ok()?;
+        let path = self.dir.join(name);
+        let text = fs::read_to_string(&path).ok()?;
         let (diff_id, _) = read_entry(&text)?;
-        store.layer(&diff_id)
+        let layer = store.layer(&diff_id)?;
+        touch(&path);
+        Some(layer)
     }
 
     pub(crate) fn put(&self, key: &InputHash, layer: &Layer, made: &Made) -> std::io::Result<()> {
@@ -60,6 +67,14 @@ impl StepCache {
         drop(file);
         fs::rename(temporary, path)
     }
+}
+
+/// Says that something was used now. What cannot be touched only looks older than it is.
+pub(crate) fn touch(path: &Path) {
+    let _ = fs::File::options()
+        .write(true)
+        .open(path)
+        .and_then(|file| file.set_modified(SystemTime::now()));
 }
 
 /// Reads an entry. One that is cut off is none: its end is the end of a line.

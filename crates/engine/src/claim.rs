@@ -12,6 +12,7 @@ use launchway_model::InputHash;
 use launchway_oci::{CommitOptions, Layer, Stack, StoreError, Turn, WorkingLayer};
 
 use crate::cache::Made;
+use crate::collect::step_name;
 use crate::native::{Build, StageState, StepDone};
 use crate::{Cancellation, EngineError, Event, Step};
 
@@ -59,7 +60,7 @@ impl Build<'_> {
         let turn = wait_for(
             self.cancellation,
             || store.try_turn(&format!("step-{key}")),
-            || self.tell_waiting(step, "another build is at the same step"),
+            || self.tell_waiting(step, "the same step is under way elsewhere"),
         )?;
         Ok(match find(&key) {
             Some(layer) => Claim::Found(layer),
@@ -85,7 +86,9 @@ impl Build<'_> {
             compress: state.compress,
             ignore: Vec::new(),
         };
-        let layer = self.engine.store.commit_layer(working, below, &options)?;
+        let store = &self.engine.store;
+        store.hold(&step_name(&claimed.key.to_string()))?;
+        let layer = store.commit_layer(working, below, &options)?;
         let made = Made {
             text: claimed.text.clone(),
             took: claimed.started.elapsed(),

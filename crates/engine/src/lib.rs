@@ -10,6 +10,7 @@ mod cache;
 mod cancel;
 mod claim;
 pub mod codes;
+pub mod collect;
 mod configure;
 mod container;
 mod copy;

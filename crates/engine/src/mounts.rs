@@ -15,7 +15,9 @@ use launchway_sandbox::{Content, MountSpec};
 use rustix::fs::FlockOperation;
 use rustix::io::Errno;
 
+use crate::cache::touch;
 use crate::claim::wait_for;
+use crate::collect::cache_mount_name;
 use crate::copy::{CopyOptions, LayerBuilder};
 use crate::files::{absolute, below_root};
 use crate::named::SourceTree;
@@ -153,7 +155,7 @@ impl PreparedMounts {
             .collect();
         for (root, id) in locked {
             let failed = |error| EngineError::io(format!("lock the cache mount `{id}`"))(error);
-            fs::create_dir_all(&root).map_err(failed)?;
+            use_cache(build, &root, &id)?;
             let file = File::create(root.join("0.lock")).map_err(failed)?;
             let mut trouble = None;
             let lock = wait_for(
@@ -267,7 +269,7 @@ impl PreparedMounts {
             return Ok(());
         };
         let root = cache_root(&build.engine.state, id);
-        fs::create_dir_all(&root).map_err(EngineError::io("create a cache mount"))?;
+        use_cache(build, &root, id)?;
         let (slot, lock) = take_slot(&root, *sharing)
             .map_err(EngineError::io(format!("lock the cache mount `{id}`")))?;
         self._locks.extend(lock);
@@ -318,6 +320,19 @@ fn cache_root(state: &Path, id: &str) -> PathBuf {
     let mut name = ContentHasher::new("launchway/cache-mount/1");
     name.text("id", id);
     state.join("cache-mounts").join(name.finish().to_string())
+}
+
+/// Holds a cache mount, so that nobody removes it, and notes that it is used now.
+fn use_cache(build: &Build<'_>, root: &Path, id: &str) -> Result<(), EngineError> {
+    let hash = root.file_name().unwrap_or_default().to_string_lossy();
+    build.engine.store.hold(&cache_mount_name(&hash))?;
+    fs::create_dir_all(root).map_err(EngineError::io("create a cache mount"))?;
+    let about = root.join("about");
+    if about.exists() {
+        touch(&about);
+        return Ok(());
+    }
+    fs::write(about, format!("{id}\n")).map_err(EngineError::io("create a cache mount"))
 }
 
 /// Picks the directory of a cache mount, and the lock that goes with it. That of a locked one was

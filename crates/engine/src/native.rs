@@ -107,8 +107,8 @@ impl NativeEngine {
         events: &(dyn Fn(Event) + Sync),
     ) -> Result<Image, EngineError> {
         let cache = StepCache::open(&self.state).map_err(EngineError::io("open the step cache"))?;
-        let downloads =
-            Downloads::open(&self.state).map_err(EngineError::io("open the downloads"))?;
+        let downloads = Downloads::open(&self.state, self.store.clone())
+            .map_err(EngineError::io("open the downloads"))?;
         // A stage that fails stops the others, not whoever may stop this build and others.
         let stop = cancellation.child();
         let build = Build {

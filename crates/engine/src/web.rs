@@ -7,8 +7,11 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, UNIX_EPOCH};
 
 use launchway_model::{ContentHasher, Digest};
-use launchway_oci::Hasher;
+use launchway_oci::{Hasher, Store, StoreError};
 use serde::{Deserialize, Serialize};
+
+use crate::cache::touch;
+use crate::collect::download_name;
 
 /// What a server said of a file, by which it can be asked whether that has changed.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -58,11 +61,14 @@ pub(crate) enum DownloadError {
     Checksum { wanted: Digest, found: Digest },
     #[error("keep the file")]
     Keep(#[from] io::Error),
+    #[error("keep the file")]
+    Store(#[from] StoreError),
 }
 
 /// The files that were fetched, by URL and content.
 pub(crate) struct Downloads {
     folder: PathBuf,
+    store: Store,
 }
 
 /// What is remembered of a URL.
@@ -72,13 +78,26 @@ struct Record {
     modified: i64,
     etag: Option<String>,
     last_modified: Option<String>,
+    /// Where it came from, for people.
+    url: Option<String>,
+    /// The boot of the machine in which it was fetched, or [`SETTLED`] when it was looked at in a
+    /// later one. In the boot in which it was fetched, and once it is settled, the file is believed.
+    boot: Option<String>,
+}
+
+const SETTLED: &str = "settled";
+
+/// What a record says of where its file came from.
+pub(crate) fn url_of(path: &Path) -> Option<String> {
+    let record: Record = serde_json::from_slice(&fs::read(path).ok()?).ok()?;
+    record.url
 }
 
 impl Downloads {
-    pub(crate) fn open(state: &Path) -> io::Result<Self> {
+    pub(crate) fn open(state: &Path, store: Store) -> io::Result<Self> {
         let folder = state.join("downloads");
         fs::create_dir_all(&folder)?;
-        Ok(Self { folder })
+        Ok(Self { folder, store })
     }
 
     pub(crate) fn folder(&self) -> &Path {
@@ -95,6 +114,7 @@ impl Downloads {
         let mut name = ContentHasher::new("launchway/url/1");
         name.text("url", url);
         let name = name.finish().to_string();
+        self.store.hold(&download_name(&name))?;
         let known = self
             .known(&name)
             .filter(|(_, download)| checksum.is_none_or(|wanted| *wanted == download.digest));
@@ -116,7 +136,7 @@ impl Downloads {
                     modified,
                 },
                 _,
-            ) => self.keep(temporary, &name, checksum, validators, modified),
+            ) => self.keep(temporary, &name, url, checksum, validators, modified),
             (Fetched::Unchanged, Some((_, download))) => Ok(download),
             (Fetched::Unchanged, None) => Err(DownloadError::Fetch(
                 "the server says that nothing changed, but was not asked that".into(),
@@ -126,14 +146,29 @@ impl Downloads {
 
     fn known(&self, name: &str) -> Option<(Validators, Download)> {
         let text = fs::read(self.folder.join(format!("{name}.json"))).ok()?;
-        let record: Record = serde_json::from_slice(&text).ok()?;
+        let mut record: Record = serde_json::from_slice(&text).ok()?;
         let digest: Digest = record.digest.parse().ok()?;
         let file = file_of(name, &digest);
+        let path = self.folder.join(&file);
+        let boot = record.boot.as_deref();
+        if boot == Some(SETTLED) || boot == Some(self.store.boot()) {
+            if !path.is_file() {
+                return None;
+            }
+            touch(&self.folder.join(format!("{name}.json")));
+        } else {
+            // What a loss of power has left of it is fetched again.
+            if digest_of(fs::File::open(&path).ok()?).ok()? != digest {
+                return None;
+            }
+            record.boot = Some(SETTLED.to_owned());
+            self.write_record(name, &record).ok()?;
+        }
         let validators = Validators {
             etag: record.etag,
             last_modified: record.last_modified,
         };
-        self.folder.join(&file).is_file().then_some((
+        Some((
             validators,
             Download {
                 file,
@@ -147,6 +182,7 @@ impl Downloads {
         &self,
         mut temporary: tempfile::NamedTempFile,
         name: &str,
+        url: &str,
         checksum: Option<&Digest>,
         validators: Validators,
         modified: Option<i64>,
@@ -170,16 +206,23 @@ impl Downloads {
             modified,
             etag: validators.etag,
             last_modified: validators.last_modified,
+            url: Some(shown(url)),
+            boot: Some(self.store.boot().to_owned()),
         };
-        let mut text = tempfile::NamedTempFile::new_in(&self.folder)?;
-        serde_json::to_writer(text.as_file_mut(), &record).map_err(io::Error::from)?;
-        text.persist(self.folder.join(format!("{name}.json")))
-            .map_err(|error| error.error)?;
+        self.write_record(name, &record)?;
         Ok(Download {
             file,
             digest,
             modified,
         })
+    }
+
+    fn write_record(&self, name: &str, record: &Record) -> io::Result<()> {
+        let mut text = tempfile::NamedTempFile::new_in(&self.folder)?;
+        serde_json::to_writer(text.as_file_mut(), record).map_err(io::Error::from)?;
+        text.persist(self.folder.join(format!("{name}.json")))
+            .map_err(|error| error.error)?;
+        Ok(())
     }
 }
 
@@ -284,10 +327,17 @@ mod tests {
         }
     }
 
+    fn downloads() -> (tempfile::TempDir, Downloads) {
+        let folder = tempfile::tempdir().unwrap();
+        let flavour = launchway_oci::Flavour::User;
+        let store = Store::open(&folder.path().join("store"), flavour).unwrap();
+        let downloads = Downloads::open(folder.path(), store).unwrap();
+        (folder, downloads)
+    }
+
     #[test]
     fn a_file_is_fetched_again_only_when_it_changed() {
-        let folder = tempfile::tempdir().unwrap();
-        let downloads = Downloads::open(folder.path()).unwrap();
+        let (_folder, downloads) = downloads();
         let web = Script(
             Mutex::new(vec!["fails", "two", "same", "one"]),
             Mutex::default(),
@@ -315,10 +365,36 @@ mod tests {
         assert_eq!(web.1.lock().unwrap().last(), Some(&None));
     }
 
+    /// After a loss of power a file is what it was, or fetched again.
+    #[test]
+    fn a_file_of_an_earlier_boot_is_looked_at_once() {
+        let folder = tempfile::tempdir().unwrap();
+        let web = Script(Mutex::new(vec!["one", "one"]), Mutex::default());
+        let open = |boot: &str| {
+            let flavour = launchway_oci::Flavour::User;
+            let store = Store::open_in_boot(&folder.path().join("store"), flavour, boot).unwrap();
+            Downloads::open(folder.path(), store).unwrap()
+        };
+        let first = open("1").get(&web, "http://h/f", None).unwrap();
+        let get = |boot: &str| {
+            open(boot)
+                .get(&web, "http://h/f", Some(&first.digest))
+                .unwrap()
+        };
+        let path = open("2").folder().join(&first.file);
+        fs::write(&path, "").unwrap();
+        assert_eq!(get("2"), first);
+        assert_eq!(fs::read(&path).unwrap(), b"one");
+        assert_eq!(web.0.lock().unwrap().len(), 0, "it was fetched again");
+        assert_eq!(get("3"), first);
+        // Settled by now: nobody looks any more.
+        fs::write(&path, "").unwrap();
+        assert_eq!(get("4"), first);
+    }
+
     #[test]
     fn a_wrong_checksum_keeps_nothing() {
-        let folder = tempfile::tempdir().unwrap();
-        let downloads = Downloads::open(folder.path()).unwrap();
+        let (_folder, downloads) = downloads();
         let web = Script(Mutex::new(vec!["one"]), Mutex::default());
         let wanted: Digest = format!("sha256:{}", "0".repeat(64)).parse().unwrap();
         let error = downloads

@@ -10,7 +10,7 @@ use launchway_engine::{Cancellation, EngineError, Image, Images};
 use launchway_manifest::RegistryPrefix;
 use launchway_model::{Digest, Platform, Reference, Repository};
 use launchway_oci::spec::{Descriptor, ImageConfig, Index, Manifest, media};
-use launchway_oci::{Layer, Store, select_platform};
+use launchway_oci::{Layer, Origin, Store, select_platform};
 use launchway_registry::{Client, RawManifest, RegistryError};
 use tokio::runtime::Handle;
 use tokio::sync::Semaphore;
@@ -70,6 +70,11 @@ impl Puller {
     ) -> Result<RemoteImage, ReleaseError> {
         let repository = reference.repository.clone();
         let (bytes, media_type, digest) = self.document(reference).await?;
+        let name = match (&reference.tag, &reference.digest) {
+            (None, None) => format!("{reference}:latest"),
+            _ => reference.to_string(),
+        };
+        self.store.name_image(&name, &digest, Origin::Pulled)?;
         let wrong = |why: String| ReleaseError::Differs {
             reference: reference.clone(),
             why,

@@ -7,6 +7,7 @@ use std::time::Instant;
 use bytes::Bytes;
 use futures_util::future::{join_all, try_join_all};
 use launchway_model::{Digest, Platform, Reference, Repository};
+use launchway_oci::Origin;
 use launchway_oci::spec::{Descriptor, Index, Manifest, media};
 use launchway_plan::{Expect, Node, Role};
 use launchway_registry::{BlobBody, BlobSource, ManifestTarget, Probe, PushOutcome};
@@ -78,7 +79,9 @@ pub(crate) async fn push(
         &index.digest,
     )
     .await?;
-    shop.puller.store().put_blob(&index.bytes)?;
+    let store = shop.puller.store();
+    store.put_blob(&index.bytes)?;
+    store.name_image(&content_tag.to_string(), &index.digest, Origin::Built)?;
     let document = (index.bytes.clone(), index.media_type.clone());
     documents(shop).insert(index.digest.clone(), document);
     shop.tell(Event::PushDone {

@@ -1,5 +1,6 @@
 //! The command line: one file a command, each with its arguments and its function.
 
+mod cache;
 mod completions;
 mod copy;
 mod digest;
@@ -105,6 +106,7 @@ enum Command {
     Lint(lint::Arguments),
     Digest(digest::Arguments),
     Registry(registry::Arguments),
+    Cache(cache::Arguments),
     Doctor(doctor::Arguments),
     Schema(schema::Arguments),
     Completions(completions::Arguments),
@@ -128,6 +130,7 @@ pub(crate) fn run(arguments: Launchway) -> ExitCode {
         Command::Inspect(arguments) => inspect::run(&arguments, &settings),
         Command::Lint(arguments) => lint::run(&arguments, &settings),
         Command::Digest(arguments) => digest::run(&arguments, &settings),
+        Command::Cache(arguments) => cache::run(&arguments, &settings),
         Command::Registry(arguments) => registry::run(&arguments, &settings),
         Command::Doctor(arguments) => doctor::run(&arguments, &settings),
         Command::Schema(arguments) => schema::run(&arguments),

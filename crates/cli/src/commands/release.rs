@@ -19,6 +19,7 @@ use crate::failure::{Exit, Failure};
 use crate::family::FamilyArguments;
 use crate::lacking;
 use crate::settings::{Settings, read};
+use crate::tidy;
 use crate::toolbox::{self, Builder};
 use crate::versions;
 
@@ -140,6 +141,7 @@ pub(crate) fn run(arguments: &Arguments, settings: &Settings) -> Result {
     reporter.finish();
     let (summary, plan, outcome, idle) =
         result.map_err(|error| Failure::release(&error, &project.sources))?;
+    tidy::after(&builder, settings);
     let others = lacking::settle(&settings.state, &project.family, &plan, &outcome.lacks)?;
     for remark in &summary.remarks {
         eprintln!("note: {remark}");

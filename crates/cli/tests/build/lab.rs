@@ -85,6 +85,8 @@ impl Lab {
             .args(flags)
             .arg(self.context())
             .env_remove("SOURCE_DATE_EPOCH")
+            // What is kept must not depend on how full the disk of the machine is.
+            .env("LAUNCHWAY_CACHE_MIN_FREE", "off")
             .env("NO_COLOR", "1");
         command
     }

@@ -8,6 +8,7 @@ mod foreign;
 mod host_ca;
 mod inputs;
 mod interrupt;
+mod kept;
 mod lab;
 mod limits;
 mod lint;

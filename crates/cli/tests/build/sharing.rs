@@ -108,7 +108,7 @@ fn two(test: &str) -> Option<(Lab, Running, Running)> {
     let first = Running::start(&lab);
     mount(&lab);
     let mut second = Running::start(&lab);
-    second.says("waits: another build is at the same step");
+    second.says("waits: the same step is under way elsewhere");
     Some((lab, first, second))
 }
 

@@ -17,7 +17,7 @@ use clap::{Args, Subcommand};
 use launchway_diagnostics::SourceMap;
 use launchway_engine::{BuildOptions, Cancellation};
 use launchway_model::{Platform, Reference};
-use launchway_oci::Compression;
+use launchway_oci::{Compression, Origin};
 use launchway_registry::ClientEvent;
 use launchway_release::{Puller, single};
 
@@ -31,6 +31,7 @@ use crate::failure::Failure;
 use crate::family::{NetworkArguments, parse_platform, warn};
 use crate::limits::LimitArguments;
 use crate::settings::Settings;
+use crate::tidy;
 use crate::toolbox::{self, Builder};
 
 const EPOCH: &str = "SOURCE_DATE_EPOCH";
@@ -256,6 +257,15 @@ fn build(arguments: &Build, settings: &Settings) -> Result {
         true => metadata::image_id(packed),
         false => packed.digest().to_string(),
     });
+    if let Some(packed) = &packed {
+        for reference in &references {
+            let name = toolbox::image_name(reference);
+            let named = builder
+                .store
+                .name_image(&name, packed.digest(), Origin::Built);
+            named.map_err(|error| Failure::caused("cannot remember the image's name", &error))?;
+        }
+    }
     if settings.json {
         let mut event = serde_json::json!({
             "event": "built",
@@ -277,6 +287,7 @@ fn build(arguments: &Build, settings: &Settings) -> Result {
             super::print(&format!("{digest}\n"));
         }
     }
+    tidy::after(&builder, settings);
     Ok(())
 }
 

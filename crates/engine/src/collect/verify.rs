@@ -1,0 +1,91 @@
+//! Looking at every byte again, and dropping what is damaged, so that it is made anew.
+
+use std::path::Path;
+
+use launchway_oci::{BlobContent, Store};
+use launchway_oci::{blob_name, layer_name};
+
+use super::decide::{Reason, Removal};
+use super::inventory::Inventory;
+use super::item::{Item, ItemId};
+use super::remove::{Freed, remove};
+use crate::{Cancellation, EngineError};
+
+/// What was looked at.
+#[derive(Clone, Debug, Default)]
+pub struct Verified {
+    pub looked_at: usize,
+    /// What is not as it was made, removed unless it is in use.
+    pub damaged: Vec<ItemId>,
+    pub freed: Freed,
+}
+
+/// Hashes every blob and every layer again; what is whole need not be looked at after the next start of
+/// the machine. `looking` is told of each.
+pub fn verify(
+    store: &Store,
+    state: &Path,
+    inventory: &Inventory,
+    cancellation: &Cancellation,
+    looking: &mut dyn FnMut(&Item),
+) -> Result<Verified, EngineError> {
+    let survey = store.survey()?;
+    let mut done = Verified::default();
+    let find = |name: String| {
+        let id = ItemId::new(name);
+        inventory.items.iter().find(|item| item.id == id)
+    };
+    // Blobs first: a layer that was pulled is compared with its own.
+    for blob in &survey.blobs {
+        cancellation.check()?;
+        let Some(item) = find(blob_name(&blob.digest)) else {
+            continue;
+        };
+        looking(item);
+        done.looked_at += 1;
+        if store.is_blob_whole(&blob.digest)? {
+            store.settle_blob(&blob.digest)?;
+        } else {
+            drop_damaged(store, state, item, &mut done)?;
+        }
+        debug_assert!(matches!(
+            blob.content,
+            BlobContent::Layer | BlobContent::Document { .. }
+        ));
+    }
+    for layer in &survey.layers {
+        cancellation.check()?;
+        let Some(item) = find(layer_name(&layer.diff_id)) else {
+            continue;
+        };
+        looking(item);
+        done.looked_at += 1;
+        if store.check_layer(&layer.diff_id)? {
+            store.settle_layer(&layer.diff_id)?;
+        } else {
+            drop_damaged(store, state, item, &mut done)?;
+        }
+    }
+    Ok(done)
+}
+
+fn drop_damaged(
+    store: &Store,
+    state: &Path,
+    item: &Item,
+    done: &mut Verified,
+) -> Result<(), EngineError> {
+    let removal = Removal {
+        id: item.id.clone(),
+        kind: item.kind,
+        size: item.size,
+        about: item.about.clone(),
+        used: i64::MAX,
+        why: Reason::Dead,
+    };
+    let freed = remove(store, state, &[], vec![removal])?;
+    done.damaged.push(item.id.clone());
+    done.freed.removed.extend(freed.removed);
+    done.freed.kept.extend(freed.kept);
+    Ok(())
+}
