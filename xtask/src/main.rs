@@ -4,6 +4,7 @@
 //! person would start, and say on standard error which.
 
 mod bench;
+mod conform;
 mod corpus;
 mod debian;
 mod demo;
@@ -47,8 +48,10 @@ enum Command {
     Fences,
     /// Build images as people write them with Launchway and with BuildKit, compare and start them
     Images(images::Arguments),
-    /// Build the Dockerfiles of the corpus with BuildKit, to see that they are right
+    /// Build the Dockerfiles of this project's corpus with Launchway and with BuildKit, and compare
     Corpus(corpus::Arguments),
+    /// The same for a corpus of anybody
+    Conform(conform::Arguments),
 }
 
 fn main() -> ExitCode {
@@ -60,6 +63,7 @@ fn main() -> ExitCode {
         Command::Fences => fences::run(),
         Command::Images(arguments) => images::run(&arguments),
         Command::Corpus(arguments) => corpus::run(&arguments),
+        Command::Conform(arguments) => conform::run(&arguments),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

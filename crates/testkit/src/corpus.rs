@@ -1,25 +1,34 @@
 //! The Dockerfiles in `corpus/`: small cases that any builder has to build alike.
 //!
 //! A case is a folder `corpus/TOPIC/NAME` with a Dockerfile and its context. Beside them may stand
-//! `case.toml` (`args`, `target`, `platform`, `file`, `secrets`, `contexts`, `fails`, `newer`), and `prepare.sh` for
-//! what git does not keep. The Dockerfiles start from `${BASE}`, a busybox that is made here, or from `${DEBIAN}`;
+//! `case.toml` (`args`, `target`, `platform`, `file`, `secrets`, `contexts`, `fails`, `newer`, `differs`), and
+//! `prepare.sh` for what git does not keep. Files of the context get times of their own, the same on every machine.
+//! The Dockerfiles start from `${BASE}`, a busybox that is made here, or from `${DEBIAN}`;
 //! both default to images that everybody has, so a case can also be built by hand.
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::fs;
 use std::io;
+use std::os::unix::ffi::OsStrExt as _;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use rustix::fs::{AtFlags, CWD, Timespec, Timestamps, utimensat};
 use tar::{Builder, EntryType, Header};
 use toml::de::{DeTable, DeValue};
 
-use crate::http::{Answer, Step};
+use crate::conform;
+use crate::http::{Answer, Server, Step};
 use crate::peers;
 
 /// Where static programs of each platform are, as `busybox-ARCHITECTURE`.
 pub const FIXTURES_VARIABLE: &str = "LAUNCHWAY_FIXTURES";
+
+/// Says which cases to build, by words that their names hold.
+pub const ONLY_VARIABLE: &str = "LAUNCHWAY_CORPUS_ONLY";
 
 const SETTINGS: &str = "case.toml";
 const PREPARE: &str = "prepare.sh";
@@ -38,6 +47,8 @@ pub struct Case {
     pub fails: bool,
     /// It uses what only newer BuildKits know; where that is not so, its own steps have to check it.
     pub newer: bool,
+    /// In what we do otherwise on purpose, as reports name it; `docs/fidelity.md` says why.
+    pub differs: Vec<String>,
     folder: PathBuf,
     args: BTreeMap<String, String>,
     target: Option<String>,
@@ -71,6 +82,45 @@ pub enum CorpusError {
     Missing(&'static str),
 }
 
+/// What the cases need while they are built.
+pub struct Ground {
+    pub bases: Bases,
+    _server: Server,
+    _runtime: tokio::runtime::Runtime,
+}
+
+impl Ground {
+    /// Makes the bases and starts the server.
+    pub fn prepare(docker: &Command, work: &Path) -> Result<Self, CorpusError> {
+        fs::create_dir_all(work).map_err(at(work))?;
+        let mut bases = bases(docker, work)?;
+        let io = at(Path::new("the server of the corpus"));
+        let runtime = tokio::runtime::Runtime::new().map_err(&io)?;
+        let served = web().map_err(&io)?;
+        let server = runtime.block_on(Server::start(served));
+        bases.web = Some(format!("http://{}", server.host()));
+        Ok(Self {
+            bases,
+            _server: server,
+            _runtime: runtime,
+        })
+    }
+}
+
+/// The cases whose names hold one of these words, or all of them, for the harness.
+pub fn chosen(words: &[&str]) -> Result<Vec<conform::Case>, CorpusError> {
+    let mut found = cases()?;
+    found.retain(|case| words.is_empty() || words.iter().any(|word| case.name.contains(word)));
+    Ok(found
+        .into_iter()
+        .map(|case| conform::Case {
+            name: case.name.clone(),
+            topic: case.topic().to_owned(),
+            source: conform::Source::Own(case),
+        })
+        .collect())
+}
+
 /// All cases, sorted by name.
 pub fn cases() -> Result<Vec<Case>, CorpusError> {
     let mut found = Vec::new();
@@ -100,7 +150,12 @@ impl Case {
         if settings.exists() {
             fs::remove_file(&settings).map_err(at(&settings))?;
         }
-        Ok(())
+        settle_times(to, Path::new("")).map_err(at(to))
+    }
+
+    pub fn topic(&self) -> &str {
+        let topic = self.name.split('/').next();
+        topic.unwrap_or_default()
     }
 
     /// The flags, in the words that `docker buildx build` and `launchway dockerfile build` share.
@@ -147,36 +202,30 @@ impl Case {
         flags
     }
 
-    /// Builds the case with BuildKit into an OCI layout at `to`. `context` holds its context.
-    pub fn build_with_buildkit(
-        &self,
-        docker: &Command,
-        context: &Path,
-        bases: &Bases,
-        to: &Path,
-    ) -> Result<(), CorpusError> {
-        let mut command = again(docker);
-        command.args(["buildx", "build", "--progress=plain", "--provenance=false"]);
-        command.args(self.flags(context, bases));
-        command.arg("--output");
-        command.arg(format!("type=oci,tar=false,dest={}", to.display()));
-        done(command.arg(context))
+    #[cfg(test)]
+    pub(crate) fn named(name: &str) -> Self {
+        Self::empty(name, Path::new(""))
     }
 
-    fn read(folder: &Path) -> Result<Self, CorpusError> {
-        let name = folder.strip_prefix(root()).unwrap_or(folder);
-        let mut case = Self {
-            name: name.display().to_string(),
+    fn empty(name: &str, folder: &Path) -> Self {
+        Self {
+            name: name.to_owned(),
             folder: folder.to_owned(),
             args: BTreeMap::new(),
             target: None,
             platform: None,
             fails: false,
             newer: false,
+            differs: Vec::new(),
             file: None,
             secrets: BTreeMap::new(),
             contexts: BTreeMap::new(),
-        };
+        }
+    }
+
+    fn read(folder: &Path) -> Result<Self, CorpusError> {
+        let name = folder.strip_prefix(root()).unwrap_or(folder);
+        let mut case = Self::empty(&name.display().to_string(), folder);
         let path = folder.join(SETTINGS);
         let text = match fs::read_to_string(&path) {
             Ok(text) => text,
@@ -199,6 +248,7 @@ impl Case {
                 "file" => case.file = text()?,
                 "fails" => case.fails = matches!(value.get_ref(), DeValue::Boolean(true)),
                 "newer" => case.newer = matches!(value.get_ref(), DeValue::Boolean(true)),
+                "differs" => case.differs = list(value.get_ref()).map_err(wrong)?,
                 "args" => case.args = texts(value.get_ref()).map_err(wrong)?,
                 "secrets" => case.secrets = texts(value.get_ref()).map_err(wrong)?,
                 "contexts" => case.contexts = texts(value.get_ref()).map_err(wrong)?,
@@ -361,7 +411,50 @@ fn texts(value: &DeValue<'_>) -> Result<BTreeMap<String, String>, String> {
     Ok(found)
 }
 
-fn again(command: &Command) -> Command {
+fn list(value: &DeValue<'_>) -> Result<Vec<String>, String> {
+    let DeValue::Array(items) = value else {
+        return Err("a list is wanted".to_owned());
+    };
+    let text = |value: &toml::Spanned<DeValue<'_>>| match value.get_ref() {
+        DeValue::String(text) => Ok(text.to_string()),
+        _ => Err("a list of texts is wanted".to_owned()),
+    };
+    items.iter().map(text).collect()
+}
+
+/// Gives everything that was made lately a time that its path decides: one that a builder has to
+/// keep, and that tells files apart. Older times, and those of the future, mean something to a case.
+fn settle_times(root: &Path, relative: &Path) -> io::Result<()> {
+    const LATELY: i64 = 1_420_070_400;
+    let path = root.join(relative);
+    let metadata = fs::symlink_metadata(&path)?;
+    if metadata.is_dir() {
+        for entry in fs::read_dir(&path)? {
+            settle_times(root, &relative.join(entry?.file_name()))?;
+        }
+    }
+    let tomorrow = SystemTime::now() + Duration::from_secs(24 * 60 * 60);
+    let now = tomorrow.duration_since(UNIX_EPOCH).unwrap_or_default();
+    let modified = metadata.mtime();
+    if modified < LATELY || modified > i64::try_from(now.as_secs()).unwrap_or(i64::MAX) {
+        return Ok(());
+    }
+    let mut hash = 0x811c_9dc5_u32;
+    for byte in relative.as_os_str().as_bytes() {
+        hash = (hash ^ u32::from(*byte)).wrapping_mul(0x0100_0193);
+    }
+    let time = Timespec {
+        tv_sec: 1_100_000_000 + i64::from(hash % 200_000_000),
+        tv_nsec: 700_000_000,
+    };
+    let times = Timestamps {
+        last_access: time,
+        last_modification: time,
+    };
+    Ok(utimensat(CWD, &path, &times, AtFlags::SYMLINK_NOFOLLOW)?)
+}
+
+pub(crate) fn again(command: &Command) -> Command {
     let mut copy = Command::new(command.get_program());
     copy.args(command.get_args());
     copy.envs(

@@ -15,7 +15,7 @@ use std::path::Path;
 
 use serde_json::Value;
 
-pub use compare::{Difference, compare};
+pub use compare::{Difference, compare, compare_times};
 
 /// One image for one platform.
 #[derive(Clone, Debug)]
@@ -36,7 +36,7 @@ pub struct Entry {
     pub mode: u32,
     pub uid: u64,
     pub gid: u64,
-    /// Seconds since 1970; not compared, for it tells when a step ran.
+    /// Seconds since 1970.
     pub mtime: i64,
     pub xattrs: BTreeMap<String, Vec<u8>>,
     /// The first path of the group of hard links that this belongs to, when there are several.
@@ -78,6 +78,16 @@ pub enum FlattenError {
     },
     #[error("the image is wrong: {0}")]
     Wrong(String),
+}
+
+impl Image {
+    pub fn layers(&self) -> usize {
+        self.manifest["layers"].as_array().map_or(0, Vec::len)
+    }
+
+    pub fn history(&self) -> usize {
+        self.config["history"].as_array().map_or(0, Vec::len)
+    }
 }
 
 /// Reads the image for `platform` (`linux/arm64`) out of an OCI layout, a directory or a tar of one.

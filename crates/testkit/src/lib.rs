@@ -3,6 +3,7 @@
 //! Everything here listens on 127.0.0.1 on a port of its own and stops when dropped.
 
 pub mod browser;
+pub mod conform;
 pub mod corpus;
 pub mod flatten;
 pub mod http;

@@ -1,53 +1,11 @@
-//! The corpus is right: BuildKit builds every case. `LAUNCHWAY_CORPUS_ONLY` picks cases by words.
+//! The corpus can be read, and what the documentation says of it is true. That builders agree on it
+//! is for `crates/cli/tests/differential.rs`.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use launchway_testkit::{corpus, flatten, peers};
-
-/// Builds everything, so it runs when asked for; the differential test builds them all anyway.
-#[test]
-fn buildkit_builds_every_case() {
-    let Ok(only) = std::env::var("LAUNCHWAY_CORPUS_ONLY") else {
-        return;
-    };
-    let Some(docker) = peers::docker() else {
-        return peers::skipped("buildkit_builds_every_case", "docker");
-    };
-    let work = empty(Path::new(env!("CARGO_TARGET_TMPDIR")).join("corpus"));
-    let bases = corpus::bases(&docker, &empty(work.join("base"))).expect("making the base");
-    let words: Vec<&str> = only.split_whitespace().collect();
-    let mut failed = Vec::new();
-    for case in corpus::cases().expect("reading the corpus") {
-        if !words.is_empty() && !words.iter().any(|word| case.name.contains(word)) {
-            continue;
-        }
-        let context = empty(work.join("context"));
-        let layout = work.join("layout");
-        let _ = fs::remove_dir_all(&layout);
-        let built = case
-            .context(&context)
-            .and_then(|()| case.build_with_buildkit(&docker, &context, &bases, &layout));
-        let result = match built {
-            Ok(()) if case.fails => Err("was accepted".to_owned()),
-            Err(error) if case.fails => {
-                let text = error.to_string();
-                let line = text.lines().rfind(|line| line.starts_with("ERROR"));
-                eprintln!("{}: {}", case.name, line.unwrap_or("refused"));
-                continue;
-            }
-            Ok(()) => flatten::flatten(&layout, None)
-                .map(|image| image.entries.len())
-                .map_err(|error| error.to_string()),
-            Err(error) => Err(error.to_string()),
-        };
-        match result {
-            Ok(entries) => eprintln!("{}: {entries} entries", case.name),
-            Err(error) => failed.push(format!("{}: {error}", case.name)),
-        }
-    }
-    assert!(failed.is_empty(), "{}", failed.join("\n\n"));
-}
+use launchway_testkit::corpus::{self, Case};
 
 #[test]
 fn every_case_can_be_read() {
@@ -58,7 +16,71 @@ fn every_case_can_be_read() {
         case.context(&context).expect("preparing a context");
         assert!(!context.join("case.toml").exists(), "{}", case.name);
         assert!(!context.join("prepare.sh").exists(), "{}", case.name);
+        assert!(
+            !(case.fails && (case.newer || !case.differs.is_empty())),
+            "{}: what nobody builds cannot differ",
+            case.name
+        );
     }
+}
+
+/// The table between the marks of `docs/fidelity.md`. With `LAUNCHWAY_UPDATE_DOCS` it is written,
+/// without it is compared. The differential test holds every case to what it says of itself, so
+/// the sums are those of builds that were made.
+#[test]
+fn the_score_in_the_documentation_is_that_of_the_corpus() {
+    const BEGIN: &str = "<!-- score -->\n";
+    const END: &str = "<!-- end of score -->\n";
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/fidelity.md");
+    let text = fs::read_to_string(&path).expect("reading docs/fidelity.md");
+    let wanted = table(&corpus::cases().expect("reading the corpus"));
+    let (before, rest) = text.split_once(BEGIN).expect("a mark");
+    let (stands, after) = rest.split_once(END).expect("a mark at the end");
+    if std::env::var_os("LAUNCHWAY_UPDATE_DOCS").is_some() {
+        let text = format!("{before}{BEGIN}{wanted}{END}{after}");
+        fs::write(&path, text).expect("writing docs/fidelity.md");
+        return;
+    }
+    assert_eq!(
+        stands, wanted,
+        "LAUNCHWAY_UPDATE_DOCS=1 cargo nextest run -p launchway-testkit the_score writes it"
+    );
+}
+
+fn table(cases: &[Case]) -> String {
+    let mut topics: BTreeMap<&str, [usize; 5]> = BTreeMap::new();
+    for case in cases {
+        let row = topics.entry(case.topic()).or_default();
+        let of = if case.fails {
+            2
+        } else if case.newer {
+            3
+        } else if case.differs.is_empty() {
+            1
+        } else {
+            4
+        };
+        row[0] += 1;
+        row[of] += 1;
+    }
+    let mut all = [0; 5];
+    let mut out = "\n| topic | cases | same | refused by both | newer than this BuildKit | differs on purpose |\n|---|---|---|---|---|---|\n".to_owned();
+    let mut row = |name: &str, counts: [usize; 5]| {
+        let cells = counts.map(|count| match count {
+            0 => " |".to_owned(),
+            count => format!(" {count} |"),
+        });
+        out.push_str(&format!("| {name} |{}\n", cells.concat()));
+    };
+    for (topic, counts) in topics {
+        row(topic, counts);
+        for (sum, count) in all.iter_mut().zip(counts) {
+            *sum += count;
+        }
+    }
+    row("**all**", all);
+    out.push('\n');
+    out
 }
 
 fn empty(path: PathBuf) -> PathBuf {

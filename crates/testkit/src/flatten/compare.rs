@@ -29,7 +29,7 @@ impl fmt::Display for Difference {
     }
 }
 
-/// Everything in which the two differ, but for times and the history: kind, mode, owner, content,
+/// Everything in which the two differ, but for the history and times (see [`compare_times`]): kind, mode, owner, content,
 /// links, extended attributes of each path, and the configuration that a runtime reads.
 pub fn compare(left: &Image, right: &Image) -> Vec<Difference> {
     let mut differences = Vec::new();
@@ -53,6 +53,39 @@ pub fn compare(left: &Image, right: &Image) -> Vec<Difference> {
     for field in fields {
         let texts = [left, right].map(|config| config.get(field).and_then(text));
         push(&mut differences, || format!("config.{field}"), texts);
+    }
+    differences
+}
+
+/// Times that only one of two builds kept, or that they kept differently. `began` and `ended` are
+/// when the earlier one began and the later one ended: a time in between is that of a build, and
+/// differs from one to the next. A path has to be there and of one kind on both sides; whether it is,
+/// is for [`compare`] to say.
+pub fn compare_times(left: &Image, right: &Image, began: i64, ended: i64) -> Vec<Difference> {
+    let mut differences = Vec::new();
+    for (path, one) in &left.entries {
+        let Some(other) = right.entries.get(path) else {
+            continue;
+        };
+        // Layers need not mention the root.
+        let same_kind = std::mem::discriminant(&one.kind) == std::mem::discriminant(&other.kind);
+        if path.is_empty() || !same_kind {
+            continue;
+        }
+        let [left, right] = [one, other].map(|entry| {
+            let of_the_build = (began..=ended).contains(&entry.mtime);
+            (!of_the_build).then_some(entry.mtime)
+        });
+        if left != right {
+            let text = |kept: Option<i64>| {
+                Some(kept.map_or("when it was built".to_owned(), |time| time.to_string()))
+            };
+            differences.push(Difference {
+                what: format!("/{}: modified", path.escape_ascii()),
+                left: text(left),
+                right: text(right),
+            });
+        }
     }
     differences
 }

@@ -175,13 +175,17 @@ impl Tree {
     }
 
     fn remove_below(&mut self, path: &[u8]) {
-        let prefix = if path.is_empty() {
-            Vec::new()
-        } else {
-            join(path, b"")
-        };
-        self.paths
-            .retain(|other, _| other.is_empty() || !other.starts_with(&prefix));
+        if path.is_empty() {
+            self.paths.retain(|other, _| other.is_empty());
+            return;
+        }
+        let first = join(path, b"");
+        let below = self.paths.range(first.clone()..);
+        let below = below.take_while(|(other, _)| other.starts_with(&first));
+        let below: Vec<Vec<u8>> = below.map(|(other, _)| other.clone()).collect();
+        for other in below {
+            self.paths.remove(&other);
+        }
     }
 
     fn kind(&self, path: &[u8]) -> Option<&Kind> {
