@@ -10,7 +10,7 @@ use std::ffi::OsString;
 use std::fs;
 use std::io;
 use std::os::unix::ffi::OsStrExt as _;
-use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::path::{Component, Path, PathBuf};
 use std::sync::Arc;
 
@@ -251,11 +251,17 @@ impl LayerBuilder {
     /// Puts a directory of the layers below into the new layer, unchanged.
     fn take_over(&self, path: &Path, entry: &TreeEntry) -> Result<()> {
         let real = self.upper.join(path);
+        let parent = real.parent().unwrap_or(&self.upper);
+        // Nothing is new in the parent, so its time has to stay.
+        let time_of_parent = fs::symlink_metadata(parent)
+            .map_err(failed("look at", path))?
+            .mtime();
         match fs::create_dir(&real) {
             Ok(()) => {}
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => return Ok(()),
             Err(error) => return Err(failed("make directory", path)(error)),
         }
+        set_mtime(parent, time_of_parent).map_err(failed("set the time of", path))?;
         let xattrs = self
             .view
             .below
@@ -314,7 +320,12 @@ impl LayerBuilder {
                 self.make_waiting()?;
                 let fresh = self.enter_directory(target)?;
                 self.copy_children(tree, source, relative, target, options)?;
-                // The outermost directory keeps what it was when it existed before.
+                // The outermost directory keeps what it was when it existed before, but for the
+                // time, which is the source's.
+                if !fresh && !nested && !target.as_os_str().is_empty() {
+                    set_mtime(&self.upper.join(target), entry.mtime)
+                        .map_err(failed("set the time of", target))?;
+                }
                 fresh || nested
             };
             if made {

@@ -14,11 +14,11 @@ use crate::copy::{CopyOptions, LayerBuilder, Ownership};
 use crate::native::{Build, StageState, StepDone};
 use crate::over::Over;
 use crate::permissions::Permissions;
-use crate::problems::{bad_archive, cannot_place, missing, unknown_user, unreadable};
+use crate::problems::{bad_archive, cannot_place, missing, unreadable};
 use crate::remote::check_local;
 use crate::users::Accounts;
 use crate::web::{self, Download};
-use crate::{EngineError, Step, codes};
+use crate::{EngineError, Event, Step, codes};
 
 /// COPY and ADD in one form.
 pub(crate) struct CopyStep<'a> {
@@ -153,9 +153,7 @@ impl Build<'_> {
         let owner = match step.chown {
             Some(spec) => {
                 let value = state.scope.expand(spec)?;
-                let (uid, gid) = Accounts::of(&below)
-                    .owner(&value)
-                    .map_err(|error| unknown_user(&error, spec.span))?;
+                let (uid, gid) = self.owner(&below, &value, step.word);
                 Ownership::Set(uid, gid)
             }
             None if step.from.is_some() || context.keeps_owners() => Ownership::Keep,
@@ -341,9 +339,7 @@ impl Build<'_> {
         let owner = if user.is_empty() {
             (0, 0)
         } else {
-            Accounts::of(&below)
-                .owner(&user)
-                .map_err(|error| unknown_user(&error, path.span))?
+            self.owner(&below, &user, "WORKDIR")
         };
         let mut key = self.key("workdir", &below.layers);
         key.text("path", &workdir)
@@ -360,6 +356,18 @@ impl Build<'_> {
                 .map_err(|error| cannot_place(error, path.span))?;
         }
         self.commit(working, &below, claimed, state, told)
+    }
+
+    /// Who a step's files belong to; what of it the image does not know is warned about.
+    fn owner(&self, below: &Stack, spec: &str, word: &str) -> (u32, u32) {
+        let (owner, unknown) = Accounts::of(below).owner(spec);
+        for what in unknown {
+            (self.events)(Event::Warning(format!(
+                "{word} for `{spec}`: {what}, so the files belong to {}:{}",
+                owner.0, owner.1
+            )));
+        }
+        owner
     }
 
     fn destination(

@@ -340,7 +340,10 @@ impl<'a> Build<'a> {
             &mut state.here,
         )?;
         if let Some(told) = configured {
-            state.remember(told, true, created);
+            // What is left to children is no step of this image; BuildKit does not tell it either.
+            if !matches!(instruction.kind, InstructionKind::Onbuild(_)) {
+                state.remember(told, true, created);
+            }
             return Ok(());
         }
         // A step that waits for another stage has not begun.

@@ -17,7 +17,7 @@ use launchway_sandbox::{
 
 use crate::claim::Claim;
 use crate::configure::with_shell;
-use crate::copy::LayerBuilder;
+use crate::copy::{CopyError, LayerBuilder};
 use crate::files::below_root;
 use crate::mounts::PreparedMounts;
 use crate::native::{Build, NativeEngine, StageState, StepDone};
@@ -89,6 +89,7 @@ impl Build<'_> {
                 .make_directories(&workdir, (0, 0), 0o755)
                 .map_err(|error| cannot_place(error, span))?;
         }
+        leave_mount_points(working.upper(), &below).map_err(|error| cannot_place(error, span))?;
         mounts.open(self, state, step)?;
         let mut variables = state.scope.variables.clone();
         variables.extend(self.proxy_variables());
@@ -153,6 +154,17 @@ impl Build<'_> {
             other => Err(failed_step(&other, hit, tail, options, span)),
         }
     }
+}
+
+/// Where kernel file systems are mounted, every image that has run something has a folder: BuildKit
+/// leaves them, too.
+fn leave_mount_points(upper: &Path, below: &Stack) -> Result<(), CopyError> {
+    for name in ["dev", "proc", "sys"] {
+        if below.entry(Path::new(name)).ok().flatten().is_none() {
+            LayerBuilder::new(upper, below).make_directories(name, (0, 0), 0o755)?;
+        }
+    }
+    Ok(())
 }
 
 /// Runs to the end; what the command writes is handed over on this thread's side, in order.

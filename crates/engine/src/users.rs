@@ -88,19 +88,36 @@ impl Accounts {
         })
     }
 
-    /// The owner of a `--chown` value: a number without a group stands for both.
-    pub(crate) fn owner(&self, spec: &str) -> Result<(u32, u32), UserError> {
-        let (user, group) = split(spec)?;
-        let (uid, own_gid) = match user.parse::<u32>() {
-            Ok(uid) => (uid, uid),
-            Err(_) => {
-                let entry = self
-                    .user(user)
-                    .ok_or_else(|| UserError::NoUser(user.to_owned()))?;
-                (number(&entry[2]), number(&entry[3]))
-            }
+    /// The owner of a `--chown` value, and what of it the image does not know. A number without a
+    /// group stands for both. As in BuildKit a name that is not there is root: only a warning can
+    /// say that this was hardly meant.
+    pub(crate) fn owner(&self, spec: &str) -> ((u32, u32), Vec<UserError>) {
+        let (user, group) = spec.split_once(':').unwrap_or((spec, ""));
+        let mut unknown = Vec::new();
+        let (uid, own_gid) = match (user, user.parse::<u32>()) {
+            (_, Ok(uid)) => (uid, uid),
+            ("" | "root", _) => (0, 0),
+            _ => match self.passwd.iter().find(|entry| entry[0] == user) {
+                Some(entry) => (number(&entry[2]), number(&entry[3])),
+                None => {
+                    unknown.push(UserError::NoUser(user.to_owned()));
+                    (0, 0)
+                }
+            },
         };
-        Ok((uid, group.map_or(Ok(own_gid), |group| self.gid(group))?))
+        let gid = match (group, group.parse::<u32>()) {
+            (_, Ok(gid)) => gid,
+            ("", _) => own_gid,
+            ("root", _) => 0,
+            _ => match self.group.iter().find(|entry| entry[0] == group) {
+                Some(entry) => number(&entry[2]),
+                None => {
+                    unknown.push(UserError::NoGroup(group.to_owned()));
+                    own_gid
+                }
+            },
+        };
+        ((uid, gid), unknown)
     }
 
     fn user(&self, name_or_id: &str) -> Option<&Vec<String>> {
@@ -205,13 +222,23 @@ mod tests {
     #[test]
     fn owners() {
         let accounts = accounts();
-        assert_eq!(accounts.owner("1234"), Ok((1234, 1234)));
-        assert_eq!(accounts.owner("1234:50"), Ok((1234, 50)));
-        assert_eq!(accounts.owner("dev"), Ok((1000, 1001)));
-        assert_eq!(accounts.owner("dev:staff"), Ok((1000, 50)));
-        assert_eq!(
-            accounts.owner("ghost"),
-            Err(UserError::NoUser("ghost".into()))
-        );
+        for (spec, owner, unknown) in [
+            ("1234", (1234, 1234), 0),
+            ("1234:50", (1234, 50), 0),
+            ("1234:", (1234, 1234), 0),
+            ("root", (0, 0), 0),
+            (":50", (0, 50), 0),
+            ("dev", (1000, 1001), 0),
+            ("dev:staff", (1000, 50), 0),
+            ("dev:root", (1000, 0), 0),
+            ("1000:staff", (1000, 50), 0),
+            ("42", (42, 42), 0),
+            ("ghost", (0, 0), 1),
+            ("dev:ghosts", (1000, 1001), 1),
+            ("1:2:3", (1, 1), 1),
+        ] {
+            let found = accounts.owner(spec);
+            assert_eq!((found.0, found.1.len()), (owner, unknown), "{spec}");
+        }
     }
 }

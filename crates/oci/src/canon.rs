@@ -5,7 +5,7 @@
 //! place, so that afterwards the directory holds the layer and nothing else, and packing it is all
 //! that is left to do.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 use std::ffi::{CStr, OsStr};
 use std::io::{self, Read};
 use std::os::fd::{AsFd, BorrowedFd};
@@ -35,21 +35,13 @@ pub(crate) fn canonicalise(
     ignore: &[PathBuf],
 ) -> Result<bool, StoreError> {
     let root = open_dir(CWD, upper.as_os_str()).at("open", upper)?;
-    let mut links = HashMap::new();
-    let mut work = Canonical {
+    let work = Canonical {
         upper,
         below,
         opaque: flavour.opaque(),
         clamp: clamp_mtime.unwrap_or(i64::MAX),
         ignore: ignore.iter().map(PathBuf::as_path).collect(),
-        unchanged_links: HashSet::new(),
     };
-    work.collect_links(root.as_fd(), Path::new(""), false, &mut links)?;
-    work.unchanged_links = links
-        .into_iter()
-        .filter(|(_, group)| group.unchanged)
-        .map(|(inode, _)| inode)
-        .collect();
     work.directory(root.as_fd(), Path::new(""), false)?;
     work.root(root.as_fd())
 }
@@ -60,17 +52,6 @@ struct Canonical<'a> {
     opaque: &'static CStr,
     clamp: i64,
     ignore: HashSet<&'a Path>,
-    /// Files with several names of which none was changed.
-    unchanged_links: HashSet<(u64, u64)>,
-}
-
-/// The names of one file in the upper directory.
-struct LinkGroup {
-    /// All names have the same file below as they have here.
-    unchanged: bool,
-    /// The file below, as seen by the first name.
-    below: Option<(u64, u64)>,
-    names: usize,
 }
 
 /// What is left of a directory.
@@ -92,46 +73,6 @@ impl Canonical<'_> {
             return Ok(None);
         }
         self.below.entry(path).at("look up below the layer", path)
-    }
-
-    /// Files with several names change together: a name that is new must not become a copy because
-    /// the other name, which is old, is left out.
-    fn collect_links(
-        &self,
-        directory: BorrowedFd<'_>,
-        path: &Path,
-        hidden: bool,
-        groups: &mut HashMap<(u64, u64), LinkGroup>,
-    ) -> Result<(), StoreError> {
-        for name in names_in(directory).at("list", self.shown(path))? {
-            let name = OsStr::from_bytes(&name);
-            let child = path.join(name);
-            let stat = statat(directory, name, AtFlags::SYMLINK_NOFOLLOW)
-                .at("look at", self.shown(&child))?;
-            if is_whiteout(&stat) {
-                continue;
-            }
-            if FileType::from_raw_mode(stat.st_mode) == FileType::Directory {
-                let inner = open_dir(directory, name).at("open", self.shown(&child))?;
-                let hidden = hidden || self.is_opaque(inner.as_fd(), &child)?;
-                self.collect_links(inner.as_fd(), &child, hidden, groups)?;
-            } else if stat.st_nlink > 1 {
-                let below = self.below(&child, hidden)?;
-                let same = self.is_unchanged(directory, name, &child, &stat, below.as_ref())?;
-                let inode = below.and_then(|entry| entry.inode);
-                let group = groups
-                    .entry((stat.st_dev, stat.st_ino))
-                    .or_insert(LinkGroup {
-                        unchanged: true,
-                        below: inode,
-                        names: 0,
-                    });
-                group.names += 1;
-                let linked_below = group.names == 1 || (inode.is_some() && inode == group.below);
-                group.unchanged &= same && linked_below;
-            }
-        }
-        Ok(())
     }
 
     fn directory(
@@ -181,12 +122,9 @@ impl Canonical<'_> {
             return self.remove(parent, name, &path);
         }
         check_name(name, &path)?;
-        let unchanged = if stat.st_nlink > 1 {
-            self.unchanged_links.contains(&(stat.st_dev, stat.st_ino))
-        } else {
-            self.is_unchanged(parent, name, &path, &stat, below.as_ref())?
-        };
-        if unchanged {
+        // A new name of a file that is below becomes a file of its own: the name below is no change,
+        // and a layer can link to what is in it alone. Other builders do the same.
+        if self.is_unchanged(parent, name, &path, &stat, below.as_ref())? {
             return self.remove(parent, name, &path);
         }
         left.entries += 1;

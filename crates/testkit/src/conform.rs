@@ -4,7 +4,10 @@
 //! others (`cargo xtask conform`). It builds, flattens and compares; it prints nothing.
 //!
 //! Times: whatever a build changes gets the time of the build, which differs from one to the next.
-//! Everything that is older than the run was kept by BuildKit, and has to have the same time here.
+//! Contexts are copied, and their files get times of years ago. So an old time in an image was kept,
+//! and has to be the same here. What is new was made by a build: this one, or an earlier one, for
+//! BuildKit takes some steps from its cache even when told not to. Nothing is said about such times;
+//! Launchway may have kept an older one.
 
 mod bases;
 mod discover;
@@ -162,18 +165,22 @@ pub fn run(
         source,
     };
     empty(&settings.work).map_err(io)?;
-    let began = seconds_now();
     let next = AtomicUsize::new(0);
     let verdicts = Mutex::new(vec![None; cases.len()]);
     std::thread::scope(|scope| {
-        for worker in 0..settings.jobs.max(1) {
+        for _ in 0..settings.jobs.max(1) {
             let (next, verdicts) = (&next, &verdicts);
-            let work = settings.work.join(worker.to_string());
             scope.spawn(move || {
                 loop {
                     let at = next.fetch_add(1, Ordering::SeqCst);
                     let Some(case) = cases.get(at) else { break };
-                    let verdict = check(case, settings, &work, began);
+                    // BuildKit keeps what it was sent of a folder, and only hears of what has
+                    // changed in it since. Times of directories do not survive that, so no case
+                    // has a folder that it knows.
+                    let own = format!("{}-{at}", std::process::id());
+                    let work = settings.work.join(own);
+                    let verdict = check(case, settings, &work);
+                    let _ = fs::remove_dir_all(&work);
                     each(&verdict);
                     let mut verdicts = verdicts.lock().expect("no worker panics with the lock");
                     verdicts[at] = Some(verdict);
@@ -199,7 +206,7 @@ struct Prepared {
     platform: Option<String>,
 }
 
-fn check(case: &Case, settings: &Settings, work: &Path, began: i64) -> Verdict {
+fn check(case: &Case, settings: &Settings, work: &Path) -> Verdict {
     let mut verdict = Verdict {
         name: case.name.clone(),
         topic: case.topic.clone(),
@@ -237,7 +244,12 @@ fn check(case: &Case, settings: &Settings, work: &Path, began: i64) -> Verdict {
                 verdict.layers = Some([left.layers(), right.layers()]);
                 verdict.history = Some([left.history(), right.history()]);
                 let mut differences = flatten::compare(&left, &right);
-                differences.extend(flatten::compare_times(&left, &right, began, seconds_now()));
+                differences.extend(flatten::compare_times(
+                    &left,
+                    &right,
+                    new_since(case),
+                    seconds_now(),
+                ));
                 if differences.is_empty() {
                     Outcome::Same
                 } else {
@@ -265,10 +277,11 @@ fn prepare(case: &Case, settings: &Settings, work: &Path) -> Result<Prepared, St
         flags.push("--build-arg".into());
         flags.push(pair.into());
     }
+    let to = work.join("context");
+    fs::create_dir_all(&to).map_err(|error| error.to_string())?;
     match &case.source {
         Source::Own(own) => {
-            let context = work.join("context");
-            fs::create_dir_all(&context).map_err(|error| error.to_string())?;
+            let context = to;
             own.context(&context).map_err(|error| error.to_string())?;
             let bases = settings.own.as_ref().ok_or("no bases for the corpus")?;
             flags.extend(own.flags(&context, bases));
@@ -292,10 +305,13 @@ fn prepare(case: &Case, settings: &Settings, work: &Path) -> Result<Prepared, St
             }
             let other = bases::without_frontend(dockerfile, &text, &work.join("frontend"))
                 .map_err(|error| error.to_string())?;
+            corpus::copy_context(context, &to).map_err(|error| error.to_string())?;
+            // Where it is in its context, it has to be in the copy.
+            let inside = dockerfile.strip_prefix(context).ok();
             Ok(Prepared {
-                context: context.clone(),
+                dockerfile: Some(inside.map_or(dockerfile.clone(), |path| to.join(path))),
+                context: to,
                 flags,
-                dockerfile: Some(dockerfile.clone()),
                 dockerfile_for_buildkit: other,
                 platform: None,
             })
@@ -389,6 +405,16 @@ fn empty(path: &Path) -> io::Result<()> {
         _ => {}
     }
     fs::create_dir_all(path)
+}
+
+/// From when on a time is that of a build. Images of others have files of any age, and no builder's
+/// cache is older than this.
+fn new_since(case: &Case) -> i64 {
+    const CACHED_FOR: i64 = 60 * 24 * 60 * 60;
+    match case.source {
+        Source::Own(_) => corpus::LATELY,
+        Source::Foreign { .. } => seconds_now() - CACHED_FOR,
+    }
 }
 
 fn seconds_now() -> i64 {

@@ -135,12 +135,7 @@ pub fn cases() -> Result<Vec<Case>, CorpusError> {
 impl Case {
     /// Copies the context to an empty folder and makes what git does not keep.
     pub fn context(&self, to: &Path) -> Result<(), CorpusError> {
-        done(
-            Command::new("cp")
-                .arg("-a")
-                .arg(self.folder.join("."))
-                .arg(to),
-        )?;
+        copy(&self.folder, to)?;
         let prepare = to.join(PREPARE);
         if prepare.exists() {
             done(Command::new("sh").arg(PREPARE).current_dir(to))?;
@@ -385,6 +380,17 @@ const APPLETS: &str = "awk basename cat chgrp chmod chown cp cut date dd dirname
     printf ps pwd readlink rm rmdir sed seq sh sleep sort stat tail tar tee test touch tr true \
     truncate uname uniq wc which whoami xargs yes";
 
+/// Copies somebody's context and gives its files old times.
+pub(crate) fn copy_context(from: &Path, to: &Path) -> Result<(), CorpusError> {
+    copy(from, to)?;
+    settle_times(to, Path::new("")).map_err(at(to))
+}
+
+fn copy(from: &Path, to: &Path) -> Result<(), CorpusError> {
+    let mut command = Command::new("cp");
+    done(command.arg("-a").arg(from.join(".")).arg(to))
+}
+
 fn folders(path: &Path) -> Result<Vec<PathBuf>, CorpusError> {
     let mut found = Vec::new();
     for entry in fs::read_dir(path).map_err(at(path))? {
@@ -422,10 +428,13 @@ fn list(value: &DeValue<'_>) -> Result<Vec<String>, String> {
     items.iter().map(text).collect()
 }
 
-/// Gives everything that was made lately a time that its path decides: one that a builder has to
-/// keep, and that tells files apart. Older times, and those of the future, mean something to a case.
-fn settle_times(root: &Path, relative: &Path) -> io::Result<()> {
-    const LATELY: i64 = 1_420_070_400;
+/// Files that are older than this have the time they are meant to have: the beginning of 2015.
+pub(crate) const LATELY: i64 = 1_420_070_400;
+
+/// Gives everything that was made lately a time that its path and content decide: one that a builder
+/// has to keep, and that tells files apart. (BuildKit takes a file whose path, size and time it
+/// knows for the one it knows.) Older times, and those of the future, mean something to a case.
+pub(crate) fn settle_times(root: &Path, relative: &Path) -> io::Result<()> {
     let path = root.join(relative);
     let metadata = fs::symlink_metadata(&path)?;
     if metadata.is_dir() {
@@ -439,8 +448,13 @@ fn settle_times(root: &Path, relative: &Path) -> io::Result<()> {
     if modified < LATELY || modified > i64::try_from(now.as_secs()).unwrap_or(i64::MAX) {
         return Ok(());
     }
+    let content = if metadata.is_file() {
+        fs::read(&path)?
+    } else {
+        Vec::new()
+    };
     let mut hash = 0x811c_9dc5_u32;
-    for byte in relative.as_os_str().as_bytes() {
+    for byte in relative.as_os_str().as_bytes().iter().chain(&content) {
         hash = (hash ^ u32::from(*byte)).wrapping_mul(0x0100_0193);
     }
     let time = Timespec {

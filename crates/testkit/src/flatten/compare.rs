@@ -57,10 +57,10 @@ pub fn compare(left: &Image, right: &Image) -> Vec<Difference> {
     differences
 }
 
-/// Times that only one of two builds kept, or that they kept differently. `began` and `ended` are
-/// when the earlier one began and the later one ended: a time in between is that of a build, and
-/// differs from one to the next. A path has to be there and of one kind on both sides; whether it is,
-/// is for [`compare`] to say.
+/// Times that the left side kept, and the right side did not, or kept otherwise. `began` and `ended`
+/// are when the earliest of all steps began and the last one ended: a time in between is that of a build
+/// and differs from one to the next, so nothing can be said about it. A path has to be there and of
+/// one kind on both sides; whether it is, is for [`compare`] to say.
 pub fn compare_times(left: &Image, right: &Image, began: i64, ended: i64) -> Vec<Difference> {
     let mut differences = Vec::new();
     for (path, one) in &left.entries {
@@ -69,23 +69,15 @@ pub fn compare_times(left: &Image, right: &Image, began: i64, ended: i64) -> Vec
         };
         // Layers need not mention the root.
         let same_kind = std::mem::discriminant(&one.kind) == std::mem::discriminant(&other.kind);
-        if path.is_empty() || !same_kind {
+        let kept = !(began..=ended).contains(&one.mtime);
+        if path.is_empty() || !same_kind || !kept || one.mtime == other.mtime {
             continue;
         }
-        let [left, right] = [one, other].map(|entry| {
-            let of_the_build = (began..=ended).contains(&entry.mtime);
-            (!of_the_build).then_some(entry.mtime)
+        differences.push(Difference {
+            what: format!("/{}: modified", path.escape_ascii()),
+            left: Some(one.mtime.to_string()),
+            right: Some(other.mtime.to_string()),
         });
-        if left != right {
-            let text = |kept: Option<i64>| {
-                Some(kept.map_or("when it was built".to_owned(), |time| time.to_string()))
-            };
-            differences.push(Difference {
-                what: format!("/{}: modified", path.escape_ascii()),
-                left: text(left),
-                right: text(right),
-            });
-        }
     }
     differences
 }
