@@ -37,6 +37,8 @@ pub(crate) struct CopyOptions {
     pub(crate) mode: Option<Permissions>,
     /// What of a copied directory is taken.
     pub(crate) filter: Arc<Filter>,
+    /// What is there gives way to something of another kind, as for the members of an archive.
+    pub(crate) replaces: bool,
 }
 
 impl CopyOptions {
@@ -205,7 +207,7 @@ impl LayerBuilder {
             let parent = parent.to_owned();
             self.mkdir_all(&parent, Some(owner), options.parent_mode())?;
         }
-        self.clear_for_file(&target)?;
+        self.clear_for_file(&target, false)?;
         let real = self.upper.join(&target);
         fs::write(&real, content).map_err(failed("write", &target))?;
         self.set_owner_and_mode(&target, owner, options.mode_of(0o644, false), false)
@@ -298,6 +300,9 @@ impl LayerBuilder {
             Ownership::Set(uid, gid) => (uid, gid),
         };
         if is_directory {
+            if options.replaces && !target.as_os_str().is_empty() {
+                self.give_way(target, true)?;
+            }
             let made = if verdict == Verdict::OnTheWay {
                 self.waiting.push(Waiting {
                     target: target.to_owned(),
@@ -334,7 +339,10 @@ impl LayerBuilder {
             return Ok(());
         }
         self.make_waiting()?;
-        self.clear_for_file(target)?;
+        if options.replaces {
+            self.give_way(target, false)?;
+        }
+        self.clear_for_file(target, options.replaces)?;
         let real = self.upper.join(target);
         match entry.kind {
             EntryKind::File => {
@@ -427,11 +435,40 @@ impl LayerBuilder {
         }
     }
 
+    /// Removes what is not of the kind that comes; what is below is hidden by what is put there.
+    fn give_way(&self, target: &Path, for_directory: bool) -> Result<()> {
+        let real = self.upper.join(target);
+        let Some(existing) = self.entry(target)? else {
+            return Ok(());
+        };
+        if (existing.kind == EntryKind::Dir) == for_directory {
+            return Ok(());
+        }
+        let removed = match existing.kind {
+            EntryKind::Dir => fs::remove_dir_all(&real),
+            _ => fs::remove_file(&real),
+        };
+        match removed {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                return Err(failed("replace", target)(error));
+            }
+            _ => {}
+        }
+        if !for_directory {
+            return Ok(());
+        }
+        if let Some(parent) = target.parent() {
+            self.mkdir_all(parent, None, 0o755)?;
+        }
+        fs::create_dir(&real).map_err(failed("make directory", target))
+    }
+
     /// Makes room for something that is no directory.
-    fn clear_for_file(&self, target: &Path) -> Result<()> {
-        if self
-            .entry(target)?
-            .is_some_and(|entry| entry.kind == EntryKind::Dir)
+    fn clear_for_file(&self, target: &Path, replaces: bool) -> Result<()> {
+        if !replaces
+            && self
+                .entry(target)?
+                .is_some_and(|entry| entry.kind == EntryKind::Dir)
         {
             return Err(CopyError::IsADirectory(target.display().to_string()));
         }

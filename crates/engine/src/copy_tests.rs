@@ -117,6 +117,7 @@ fn options() -> CopyOptions {
         owner: Ownership::Set(7, 8),
         mode: None,
         filter: Filter::default().into(),
+        replaces: false,
     }
 }
 

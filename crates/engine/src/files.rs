@@ -14,7 +14,7 @@ use crate::copy::{CopyOptions, LayerBuilder, Ownership};
 use crate::native::{Build, StageState, StepDone};
 use crate::over::Over;
 use crate::permissions::Permissions;
-use crate::problems::{bad_archive, cannot_place, missing, unreadable};
+use crate::problems::{bad_archive, cannot_place, missing, unknown_user, unreadable};
 use crate::remote::check_local;
 use crate::users::Accounts;
 use crate::web::{self, Download};
@@ -153,7 +153,7 @@ impl Build<'_> {
         let owner = match step.chown {
             Some(spec) => {
                 let value = state.scope.expand(spec)?;
-                let (uid, gid) = self.owner(&below, &value, step.word);
+                let (uid, gid) = self.owner(&below, &value, step.word, spec.span)?;
                 Ownership::Set(uid, gid)
             }
             None if step.from.is_some() || context.keeps_owners() => Ownership::Keep,
@@ -167,6 +167,7 @@ impl Build<'_> {
             owner,
             mode,
             filter: Filter::excluding(&excludes).into(),
+            replaces: false,
         };
 
         // The files are placed as if nothing were below. BuildKit forgets this with --chmod.
@@ -306,6 +307,7 @@ impl Build<'_> {
             owner: Ownership::Keep,
             mode: None,
             filter: Filter::default().into(),
+            replaces: true,
         };
         let directory = format!("{}/", destination.trim_end_matches('/'));
         builder
@@ -339,7 +341,7 @@ impl Build<'_> {
         let owner = if user.is_empty() {
             (0, 0)
         } else {
-            self.owner(&below, &user, "WORKDIR")
+            self.owner(&below, &user, "WORKDIR", path.span)?
         };
         let mut key = self.key("workdir", &below.layers);
         key.text("path", &workdir)
@@ -358,16 +360,26 @@ impl Build<'_> {
         self.commit(working, &below, claimed, state, told)
     }
 
-    /// Who a step's files belong to; what of it the image does not know is warned about.
-    fn owner(&self, below: &Stack, spec: &str, word: &str) -> (u32, u32) {
+    /// Who a step's files belong to. What of it the image does not know is warned about; where
+    /// nothing is below that could know anything, it is an error.
+    fn owner(
+        &self,
+        below: &Stack,
+        spec: &str,
+        word: &str,
+        span: Span,
+    ) -> Result<(u32, u32), EngineError> {
         let (owner, unknown) = Accounts::of(below).owner(spec);
         for what in unknown {
+            if below.layers.is_empty() {
+                return Err(unknown_user(&what, span));
+            }
             (self.events)(Event::Warning(format!(
                 "{word} for `{spec}`: {what}, so the files belong to {}:{}",
                 owner.0, owner.1
             )));
         }
-        owner
+        Ok(owner)
     }
 
     fn destination(

@@ -92,7 +92,10 @@ impl Accounts {
     /// group stands for both. As in BuildKit a name that is not there is root: only a warning can
     /// say that this was hardly meant.
     pub(crate) fn owner(&self, spec: &str) -> ((u32, u32), Vec<UserError>) {
-        let (user, group) = spec.split_once(':').unwrap_or((spec, ""));
+        let (user, group) = match spec.split_once(':') {
+            Some((user, group)) => (user, Some(group)),
+            None => (spec, None),
+        };
         let mut unknown = Vec::new();
         let (uid, own_gid) = match (user, user.parse::<u32>()) {
             (_, Ok(uid)) => (uid, uid),
@@ -105,11 +108,11 @@ impl Accounts {
                 }
             },
         };
-        let gid = match (group, group.parse::<u32>()) {
-            (_, Ok(gid)) => gid,
-            ("", _) => own_gid,
-            ("root", _) => 0,
-            _ => match self.group.iter().find(|entry| entry[0] == group) {
+        let gid = match group.map(|group| (group, group.parse::<u32>())) {
+            None => own_gid,
+            Some((_, Ok(gid))) => gid,
+            Some(("" | "root", _)) => 0,
+            Some((group, _)) => match self.group.iter().find(|entry| entry[0] == group) {
                 Some(entry) => number(&entry[2]),
                 None => {
                     unknown.push(UserError::NoGroup(group.to_owned()));
@@ -225,7 +228,8 @@ mod tests {
         for (spec, owner, unknown) in [
             ("1234", (1234, 1234), 0),
             ("1234:50", (1234, 50), 0),
-            ("1234:", (1234, 1234), 0),
+            ("1234:", (1234, 0), 0),
+            ("dev:", (1000, 0), 0),
             ("root", (0, 0), 0),
             (":50", (0, 50), 0),
             ("dev", (1000, 1001), 0),

@@ -23,7 +23,7 @@ use crate::pack::{OPAQUE, WHITEOUT, is_whiteout, names_in, open_dir};
 use crate::pipe;
 use crate::tar_read::{TarEntry, TarReader};
 use crate::tar_write::TarKind;
-use crate::xattr::{self, Xattrs};
+use crate::xattr;
 
 /// How removals are marked in layer directories, which depends on who mounts them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -214,7 +214,19 @@ impl Unpacker<'_> {
             TarKind::Dir => {
                 return self.make_directory(entry, parent.as_fd(), &path, name, hides_below);
             }
-            TarKind::Link => return self.make_link(entry, parent.as_fd(), name),
+            TarKind::Link => {
+                self.make_link(entry, parent.as_fd(), name)?;
+                let stat = stat(parent.as_fd(), name).doing("look at")?;
+                let is_file = stat.is_some_and(|stat| {
+                    FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile
+                });
+                // In an archive that ADD unpacks, the last name says whose the file is, as in Docker.
+                return if is_file && self.options.whiteouts == Whiteouts::Plain {
+                    self.finish_special(entry, parent.as_fd(), name)
+                } else {
+                    Ok(())
+                };
+            }
             TarKind::Symlink => {
                 if entry.link.is_empty() || entry.link.contains(&0) {
                     return Err(Failure::Refused("its link has no target"));
@@ -381,9 +393,9 @@ impl Unpacker<'_> {
         let (uid, gid) = self.owner(entry);
         fchown(file, Some(uid), Some(gid)).doing("set the owner of")?;
         fchmod(file, Mode::from_raw_mode(entry.mode)).doing("set the mode of")?;
-        for (name, value) in wanted(&entry.xattrs) {
+        for (name, value) in xattr::wanted(&entry.xattrs) {
             let set = rustix::fs::fsetxattr(file, name, value, XattrFlags::empty());
-            tolerate(name, set).doing("set an attribute of")?;
+            xattr::tolerate(name, set).doing("set an attribute of")?;
         }
         Ok(())
     }
@@ -409,13 +421,13 @@ impl Unpacker<'_> {
             let mode = Mode::from_raw_mode(entry.mode);
             chmodat(parent, name, mode, AtFlags::empty()).doing("set the mode of")?;
         }
-        for (attribute, value) in wanted(&entry.xattrs) {
+        for (attribute, value) in xattr::wanted(&entry.xattrs) {
             // The directory is named by its open descriptor; only the last name is looked up.
             let path = Path::new("/proc/self/fd")
                 .join(parent.as_raw_fd().to_string())
                 .join(name);
             let set = rustix::fs::lsetxattr(&path, attribute, value, XattrFlags::empty());
-            tolerate(attribute, set).doing("set an attribute of")?;
+            xattr::tolerate(attribute, set).doing("set an attribute of")?;
         }
         utimensat(parent, name, &times(entry.mtime), AtFlags::SYMLINK_NOFOLLOW)
             .doing("set the time of")
@@ -566,21 +578,6 @@ pub(crate) fn remove_tree(parent: BorrowedFd<'_>, name: &OsStr) -> io::Result<()
         remove_tree(directory.as_fd(), OsStr::from_bytes(&child))?;
     }
     Ok(unlinkat(parent, name, AtFlags::REMOVEDIR)?)
-}
-
-fn wanted(xattrs: &Xattrs) -> impl Iterator<Item = (&OsStr, &[u8])> {
-    xattrs
-        .iter()
-        .filter(|(name, _)| xattr::belongs_in_layer(name))
-        .map(|(name, value)| (name.as_os_str(), value.as_slice()))
-}
-
-/// A file system without `user.` attributes is no reason to refuse a layer; lost capabilities are.
-fn tolerate(name: &OsStr, set: rustix::io::Result<()>) -> rustix::io::Result<()> {
-    match set {
-        Err(Errno::NOTSUP | Errno::PERM) if name.as_bytes().starts_with(b"user.") => Ok(()),
-        other => other,
-    }
 }
 
 /// A modification time in whole seconds; the access time gets the same.

@@ -1,8 +1,9 @@
 //! Which extended attributes belong into a layer, and reading and writing them.
 //!
-//! A layer carries `security.capability` and `user.*`, nothing else: overlay's own marks describe
-//! this machine's mounts, labels of security modules describe its policy, and access lists hold
-//! ids that mean nothing elsewhere. Other builders draw the same line.
+//! A layer is written with `security.capability` and nothing else: overlay's own marks describe this
+//! machine's mounts, labels of security modules describe its policy, access lists hold ids that
+//! mean nothing elsewhere, and `user.*` is what other builders leave out as well. Steps see `user.*`
+//! of images that have them, and of the steps before.
 
 use std::collections::BTreeMap;
 use std::ffi::{CStr, OsStr, OsString};
@@ -16,10 +17,28 @@ use rustix::io::Errno;
 
 pub(crate) type Xattrs = BTreeMap<OsString, Vec<u8>>;
 
-/// Whether an attribute is carried in a layer.
-pub(crate) fn belongs_in_layer(name: &OsStr) -> bool {
-    let name = name.as_bytes();
-    name == b"security.capability" || (name.starts_with(b"user.") && !is_overlay(name))
+/// Whether an attribute is written into a layer.
+fn is_written(name: &OsStr) -> bool {
+    name.as_bytes() == b"security.capability"
+}
+
+/// Those of an archive's attributes that are set on files.
+pub(crate) fn wanted(xattrs: &Xattrs) -> impl Iterator<Item = (&OsStr, &[u8])> {
+    xattrs
+        .iter()
+        .filter(|(name, _)| {
+            let plain = name.as_bytes().starts_with(b"user.") && !is_overlay(name.as_bytes());
+            plain || is_written(name)
+        })
+        .map(|(name, value)| (name.as_os_str(), value.as_slice()))
+}
+
+/// A file system without `user.` attributes is no reason to refuse a layer; lost capabilities are.
+pub(crate) fn tolerate(name: &OsStr, set: rustix::io::Result<()>) -> rustix::io::Result<()> {
+    match set {
+        Err(Errno::NOTSUP | Errno::PERM) if name.as_bytes().starts_with(b"user.") => Ok(()),
+        other => other,
+    }
 }
 
 /// Whether an attribute is one of overlay's own marks.
@@ -49,12 +68,12 @@ pub(crate) fn value_at(path: &Path, name: &OsStr) -> io::Result<Option<Vec<u8>>>
     value_with(|buffer| fs::lgetxattr(path, name, buffer))
 }
 
-/// The attributes of an open file or directory that belong into a layer.
+/// The attributes of an open file or directory that are written into a layer.
 pub(crate) fn read(file: impl AsFd) -> io::Result<Xattrs> {
     let file = file.as_fd();
     let mut found = Xattrs::new();
     for name in names(file)? {
-        if belongs_in_layer(&name)
+        if is_written(&name)
             && let Some(value) = value(file, &name)?
         {
             found.insert(name, value);
@@ -67,7 +86,7 @@ pub(crate) fn read(file: impl AsFd) -> io::Result<Xattrs> {
 pub(crate) fn read_at(path: &Path) -> io::Result<Xattrs> {
     let mut found = Xattrs::new();
     for name in names_at(path)? {
-        if belongs_in_layer(&name)
+        if is_written(&name)
             && let Some(value) = value_at(path, &name)?
         {
             found.insert(name, value);
@@ -134,17 +153,17 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_portable_attributes_are_carried() {
+    fn only_capabilities_are_written() {
         for (name, want) in [
             ("security.capability", true),
-            ("user.mime_type", true),
+            ("user.mime_type", false),
             ("user.overlay.opaque", false),
             ("trusted.overlay.opaque", false),
             ("trusted.x", false),
             ("security.selinux", false),
             ("system.posix_acl_access", false),
         ] {
-            assert_eq!(belongs_in_layer(OsStr::new(name)), want, "{name}");
+            assert_eq!(is_written(OsStr::new(name)), want, "{name}");
         }
     }
 }

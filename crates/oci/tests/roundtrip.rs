@@ -78,10 +78,14 @@ fn node() -> impl Strategy<Value = Node> {
         1 => -1_000_000..0_i64,
         1 => 8_589_934_590..8_589_934_600_i64,
     ];
+    // A capability set of version 2, as the kernel wants it.
     let xattrs = btree_map(
-        "user\\.[a-z]{1,10}".prop_filter("not overlay's", |name| name != "user.overlay"),
-        vec(any::<u8>(), 0..60),
-        0..3,
+        Just("security.capability".to_owned()),
+        (0..256_u32).prop_map(|permitted| {
+            let words = [0x0200_0001, permitted, 0, 0, 0];
+            words.into_iter().flat_map(u32::to_le_bytes).collect()
+        }),
+        0..2,
     );
     (kind, 0..0o10000_u32, (id(), id()), mtime, xattrs).prop_map(
         |(kind, mode, owner, mtime, xattrs)| Node {
@@ -149,7 +153,7 @@ fn build(root: &Path, nodes: &[(PathBuf, Node)]) {
         if !is_symlink {
             fs::set_permissions(full, fs::Permissions::from_mode(node.mode)).unwrap();
         }
-        if matches!(node.kind, Kind::File(_) | Kind::Dir) {
+        if matches!(node.kind, Kind::File(_)) {
             for (name, value) in &node.xattrs {
                 // Not every file system has them; then there is nothing to lose.
                 let _ = lsetxattr(full, name.as_str(), value, XattrFlags::empty());

@@ -1,0 +1,2 @@
+set -e
+ln a b; ln a c

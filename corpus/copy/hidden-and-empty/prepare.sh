@@ -1,0 +1,2 @@
+set -e
+mkdir -p empty/inner; : > zero; chmod 700 empty/inner

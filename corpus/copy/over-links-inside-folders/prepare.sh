@@ -1,0 +1,2 @@
+set -e
+ln -s x tree/l

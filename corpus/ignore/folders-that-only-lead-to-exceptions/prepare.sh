@@ -1,0 +1,2 @@
+set -e
+chmod 700 a/b; chmod 711 a/b/c

@@ -1,0 +1,3 @@
+set -e
+ln -s a.txt to-file
+ln -s sub to-folder

@@ -1,0 +1,3 @@
+ARG BASE=busybox:stable
+FROM ${BASE}
+COPY . /all/
