@@ -48,6 +48,7 @@ impl CopyOptions {
             owner: Ownership::Keep,
             mode: None,
             filter: Filter::default().into(),
+            replaces: false,
         }
     }
 
