@@ -2,11 +2,13 @@
 //!
 //! Values and plain text only; colour is the caller's choice and no terminal is known here.
 
+mod controls;
 mod diagnostic;
 mod render;
 mod source;
 mod suggest;
 
+pub use controls::without_controls;
 pub use diagnostic::{Code, Diagnostic, Label, Severity};
 pub use render::{Colour, render, render_all};
 pub use source::{Position, SourceId, SourceMap, Span, Spanned};

@@ -2,6 +2,7 @@
 
 use annotate_snippets::{AnnotationKind, Group, Level, Renderer, Snippet};
 
+use crate::controls::{with_marks, without_controls};
 use crate::{Diagnostic, Severity, SourceId, SourceMap};
 
 /// Whether escape sequences for colour are written.
@@ -18,12 +19,14 @@ pub fn render(diagnostic: &Diagnostic, sources: &SourceMap, colour: Colour) -> S
         Severity::Warning => Level::WARNING,
     };
     let title = level
-        .primary_title(diagnostic.message.as_str())
+        .primary_title(without_controls(&diagnostic.message))
         .id(diagnostic.code.0);
     let mut group = Group::with_title(title);
     for source in sources_in_order(diagnostic) {
-        let text = sources.text(source);
-        let mut snippet = Snippet::source(text).path(sources.name(source));
+        let text = with_marks(sources.text(source));
+        let length = text.len();
+        let name = without_controls(sources.name(source));
+        let mut snippet = Snippet::source(text).path(name);
         for label in diagnostic
             .labels
             .iter()
@@ -35,21 +38,21 @@ pub fn render(diagnostic: &Diagnostic, sources: &SourceMap, colour: Colour) -> S
                 AnnotationKind::Context
             };
             let range = label.span.range();
-            let range = range.start.min(text.len())..range.end.min(text.len());
+            let range = range.start.min(length)..range.end.min(length);
             let annotation = kind.span(range);
             snippet = snippet.annotation(if label.text.is_empty() {
                 annotation
             } else {
-                annotation.label(label.text.as_str())
+                annotation.label(without_controls(&label.text))
             });
         }
         group = group.element(snippet);
     }
     for note in &diagnostic.notes {
-        group = group.element(Level::NOTE.message(note.as_str()));
+        group = group.element(Level::NOTE.message(without_controls(note)));
     }
     for help in &diagnostic.help {
-        group = group.element(Level::HELP.message(help.as_str()));
+        group = group.element(Level::HELP.message(without_controls(help)));
     }
     let renderer = match colour {
         Colour::Always => Renderer::styled(),

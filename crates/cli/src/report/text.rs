@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use launchway_diagnostics::without_controls;
+
 /// Bytes in powers of a thousand: `999 B`, `1.2 MB`.
 pub(crate) fn size(bytes: u64) -> String {
     if bytes < 1000 {
@@ -96,57 +98,9 @@ pub(crate) fn pad(text: &str, columns: usize) -> String {
     format!("{text}{}", " ".repeat(missing))
 }
 
-/// One line without anything a terminal would obey: no escape sequences, no control characters, no
-/// marks that reverse the direction of writing. Tabs and line ends become spaces.
+/// One line without anything a terminal would obey. Tabs and line ends become spaces.
 pub(crate) fn clean(text: &str) -> String {
-    let mut out = String::with_capacity(text.len());
-    let mut chars = text.chars().peekable();
-    while let Some(c) = chars.next() {
-        match c {
-            '\u{1b}' => skip_escape(&mut chars),
-            '\u{9b}' => skip_control_sequence(&mut chars),
-            '\t' | '\n' => out.push(' '),
-            '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' => {}
-            c if c.is_control() => {}
-            c => out.push(c),
-        }
-    }
-    out
-}
-
-type Chars<'a> = std::iter::Peekable<std::str::Chars<'a>>;
-
-/// What follows an escape character (ECMA-48, section 5).
-fn skip_escape(chars: &mut Chars<'_>) {
-    match chars.peek() {
-        Some('[') => {
-            chars.next();
-            skip_control_sequence(chars);
-        }
-        // Operating system commands and their like end with BEL or with ESC \.
-        Some(']' | 'P' | 'X' | '^' | '_') => {
-            chars.next();
-            while let Some(c) = chars.next() {
-                if c == '\u{7}' || c == '\u{9c}' {
-                    break;
-                }
-                if c == '\u{1b}' {
-                    chars.next_if_eq(&'\\');
-                    break;
-                }
-            }
-        }
-        Some(_) => {
-            while chars.next_if(|c| matches!(c, ' '..='/')).is_some() {}
-            chars.next_if(|c| matches!(c, '0'..='~'));
-        }
-        None => {}
-    }
-}
-
-fn skip_control_sequence(chars: &mut Chars<'_>) {
-    while chars.next_if(|c| matches!(c, ' '..='?')).is_some() {}
-    chars.next_if(|c| matches!(c, '@'..='~'));
+    without_controls(text).replace(['\t', '\n'], " ")
 }
 
 /// What colours are for. Nothing is said by colour alone.

@@ -4,14 +4,16 @@ use std::ffi::OsStr;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 
-use rustix::fs::{FileType, Mode, OFlags, fstat, mkdirat, openat, symlinkat};
+use rustix::fs::{
+    AtFlags, FileType, Mode, OFlags, chmodat, fstat, makedev, mkdirat, mknodat, openat, symlinkat,
+};
 use rustix::io::Errno;
 use rustix::mount::{OpenTreeFlags, open_tree};
 
 use super::mounts::{clone_tree, mount_at, mount_on, new_file_system};
 use super::resolve::{open_in_root, open_path};
 use super::scratch::Scratch;
-use super::{Refused, Step, sys};
+use super::{Refused, Step, cgroup_view, sys};
 
 /// Shown empty.
 const MASKED: [&str; 12] = [
@@ -38,8 +40,16 @@ const READ_ONLY: [&str; 5] = [
     "proc/sysrq-trigger",
 ];
 
-/// Nodes bound from the host. Only these mounts allow devices at all: a node that a command makes cannot be opened.
-const NODES: [&str; 6] = ["null", "zero", "full", "random", "urandom", "tty"];
+/// The devices there are: name, major and minor number. Only these mounts allow devices at all: a node that a command
+/// makes cannot be opened.
+const NODES: [(&str, u32, u32); 6] = [
+    ("null", 1, 3),
+    ("zero", 1, 5),
+    ("full", 1, 7),
+    ("random", 1, 8),
+    ("urandom", 1, 9),
+    ("tty", 5, 0),
+];
 
 const LINKS: [(&str, &str); 6] = [
     ("fd", "/proc/self/fd"),
@@ -50,7 +60,8 @@ const LINKS: [(&str, &str); 6] = [
     ("ptmx", "pts/ptmx"),
 ];
 
-const LOCKED_DOWN: u64 = sys::MOUNT_NO_SETUID | sys::MOUNT_NO_DEVICES | sys::MOUNT_NO_EXEC;
+pub(super) const LOCKED_DOWN: u64 =
+    sys::MOUNT_NO_SETUID | sys::MOUNT_NO_DEVICES | sys::MOUNT_NO_EXEC;
 
 pub(super) fn mount_kernel_file_systems(
     root: BorrowedFd<'_>,
@@ -61,15 +72,17 @@ pub(super) fn mount_kernel_file_systems(
     mount_at(root, proc.as_fd(), Path::new("/proc"), true).step("mounting on /proc")?;
     let sys = system_files(scratch)?;
     mount_at(root, sys.as_fd(), Path::new("/sys"), true).step("mounting on /sys")?;
-    device_files(root, shm_size)?;
+    cgroup_view::mount(root);
+    let nodes = Nodes::new();
+    device_files(root, shm_size, &nodes)?;
     for path in READ_ONLY {
         protect(root, path).step(format_args!("protecting /{path}"))?;
     }
     for path in MASKED {
-        mask(root, path, scratch)?;
+        mask(root, path, scratch, &nodes)?;
     }
     for path in throttling(root) {
-        mask(root, &path, scratch)?;
+        mask(root, &path, scratch, &nodes)?;
     }
     Ok(())
 }
@@ -119,7 +132,7 @@ fn system_files(scratch: &Scratch) -> Result<OwnedFd, Refused> {
     }
 }
 
-fn device_files(root: BorrowedFd<'_>, shm_size: Option<u64>) -> Result<(), Refused> {
+fn device_files(root: BorrowedFd<'_>, shm_size: Option<u64>, nodes: &Nodes) -> Result<(), Refused> {
     let memory = |mode, size, attributes| {
         new_file_system(
             "tmpfs",
@@ -134,7 +147,7 @@ fn device_files(root: BorrowedFd<'_>, shm_size: Option<u64>) -> Result<(), Refus
     )
     .step("mounting the device files")?;
     let fill = || {
-        for name in NODES {
+        for (name, ..) in NODES {
             openat(
                 &devices,
                 name,
@@ -168,12 +181,12 @@ fn device_files(root: BorrowedFd<'_>, shm_size: Option<u64>) -> Result<(), Refus
         .step(format_args!("opening /dev/{name}"))?;
         mount_on(mount, place.as_fd()).step(format_args!("mounting on /dev/{name}"))
     };
-    for name in NODES {
-        match host_node(OsStr::new(name)) {
+    for (name, ..) in NODES {
+        match nodes.mount(name) {
             Ok(node) => inside(name, node.as_fd())?,
             // Without a terminal device programs behave as without a terminal, which there is not anyway.
             Err(Errno::NOENT) if name == "tty" => {}
-            Err(error) => return Err(error).step(format_args!("opening the host's /dev/{name}")),
+            Err(error) => return Err(error).step(format_args!("making /dev/{name}")),
         }
     }
     let options = [
@@ -205,6 +218,47 @@ fn device_files(root: BorrowedFd<'_>, shm_size: Option<u64>) -> Result<(), Refus
         inside("mqueue", queues.as_fd())?;
     }
     Ok(())
+}
+
+/// Where device nodes come from: a file system of our own, so that a command that changes their modes or owners does not
+/// change the host's. A user namespace may not make nodes; there the host's are shown, which belong to nobody inside.
+struct Nodes(Option<OwnedFd>);
+
+impl Nodes {
+    fn new() -> Self {
+        let make = || {
+            // Not on the mount: here devices are what it is for.
+            let own = new_file_system(
+                "tmpfs",
+                &[("mode", Some("0755")), ("size", Some("4k"))],
+                sys::MOUNT_NO_SETUID | sys::MOUNT_NO_EXEC,
+            )?;
+            for (name, major, minor) in NODES {
+                mknodat(
+                    &own,
+                    name,
+                    FileType::CharacterDevice,
+                    Mode::from_raw_mode(0o666),
+                    makedev(major, minor),
+                )?;
+                chmodat(&own, name, Mode::from_raw_mode(0o666), AtFlags::empty())?;
+            }
+            Ok::<_, Errno>(own)
+        };
+        Self(make().ok())
+    }
+
+    /// A mount of one node.
+    fn mount(&self, name: &str) -> rustix::io::Result<OwnedFd> {
+        match &self.0 {
+            Some(own) => open_tree(
+                own,
+                name,
+                OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC,
+            ),
+            None => host_node(OsStr::new(name)),
+        }
+    }
 }
 
 /// A mount of one of the host's device nodes.
@@ -240,7 +294,7 @@ fn protect(root: BorrowedFd<'_>, path: &str) -> std::io::Result<()> {
     Ok(mount_on(mount.as_fd(), place.as_fd())?)
 }
 
-fn mask(root: BorrowedFd<'_>, path: &str, scratch: &Scratch) -> Result<(), Refused> {
+fn mask(root: BorrowedFd<'_>, path: &str, scratch: &Scratch, nodes: &Nodes) -> Result<(), Refused> {
     let doing = || format!("masking /{path}");
     let place = match open_path(root, Path::new(path)) {
         Ok(place) => place,
@@ -251,7 +305,7 @@ fn mask(root: BorrowedFd<'_>, path: &str, scratch: &Scratch) -> Result<(), Refus
     let cover = if kind == FileType::Directory {
         scratch.empty_directory()?
     } else {
-        host_node(OsStr::new("null")).step(doing())?
+        nodes.mount("null").step(doing())?
     };
     mount_on(cover.as_fd(), place.as_fd()).step(doing())
 }

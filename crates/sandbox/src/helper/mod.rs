@@ -6,6 +6,7 @@
 //! init, so no end of the caller leaves a process or a mount behind.
 
 mod cgroup;
+mod cgroup_view;
 mod command;
 mod devices;
 mod hierarchy;
