@@ -258,6 +258,7 @@ fn writes(plan: &Plan, registry: usize, page: &mut Page) {
             | Action::Graft { .. }
             | Action::Push { .. }
             | Action::Copy { .. }
+            | Action::Lint { .. }
             | Action::Smoke { .. }
             | Action::Tag { .. }
             | Action::Verify { .. }
@@ -327,6 +328,7 @@ fn summary(plan: &Plan) -> String {
             Action::Roll { .. } => moved += 1,
             Action::Build { .. }
             | Action::Graft { .. }
+            | Action::Lint { .. }
             | Action::Smoke { .. }
             | Action::Verify { .. }
             | Action::Record { .. } => {}

@@ -63,8 +63,19 @@ impl Rule {
         Self::Documentation,
     ];
 
+    /// The names of all, in the same order.
+    pub const NAMES: [&'static str; 13] = {
+        let mut names = [""; 13];
+        let mut at = 0;
+        while at < names.len() {
+            names[at] = Self::ALL[at].name();
+            at += 1;
+        }
+        names
+    };
+
     #[must_use]
-    pub fn name(self) -> &'static str {
+    pub const fn name(self) -> &'static str {
         match self {
             Self::PackageCache => "package-cache",
             Self::Leftovers => "leftovers",
@@ -84,7 +95,7 @@ impl Rule {
 
     /// What it looks for, in a line.
     #[must_use]
-    pub fn summary(self) -> &'static str {
+    pub const fn summary(self) -> &'static str {
         match self {
             Self::PackageCache => "what package managers downloaded and will not need again",
             Self::Leftovers => "temporary files and logs of the build",

@@ -11,7 +11,7 @@ use launchway_model::{
     VariantName, VersionName,
 };
 
-use crate::{TagTemplate, TextTemplate};
+use crate::{LintSettings, TagTemplate, TextTemplate};
 
 /// Everything one `launchway.toml` describes.
 ///
@@ -32,6 +32,8 @@ pub struct Family {
     pub npm: NpmSettings,
     pub build: BuildSettings,
     pub retry: RetrySettings,
+    /// What every image is held to.
+    pub lint: Option<LintSettings>,
     /// In the file's order, except that a base stands before the images built from it.
     pub images: Vec<Image>,
 }
@@ -177,6 +179,10 @@ pub struct Image {
     /// it is.
     pub variants: Vec<Variant>,
     pub smoke: Vec<SmokeTest>,
+    /// What it is held to, over the family's.
+    pub lint: Option<LintSettings>,
+    /// Absolute paths where users mount something; those of its bases count, too.
+    pub runtime_mounts: Vec<Spanned<String>>,
     pub labels: BTreeMap<String, Spanned<TextTemplate>>,
 }
 

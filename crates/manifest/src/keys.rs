@@ -3,6 +3,8 @@
 //! [`shape`](crate::shape) checks documents by it, [`schema`](crate::schema) describes it, and the
 //! reading code asks only for keys that stand here.
 
+use crate::keys_lint::LINT;
+
 /// A table with a fixed set of keys.
 pub(crate) struct TableSpec {
     /// How messages call it.
@@ -74,6 +76,7 @@ pub(crate) enum Names {
     /// Versions and build arguments.
     Argument,
     Label,
+    Platform,
 }
 
 impl Form {
@@ -103,6 +106,7 @@ impl Names {
             Self::TagSafe => r"^[a-z0-9][a-z0-9._-]*$",
             Self::Argument => r"^[A-Za-z_][A-Za-z0-9_]*$",
             Self::Label => r"\S",
+            Self::Platform => r"^[A-Za-z]+/[A-Za-z0-9_.-]+(/[A-Za-z0-9_.-]+)?$",
         }
     }
 }
@@ -127,7 +131,7 @@ impl TableSpec {
     }
 }
 
-const fn required(name: &'static str, shape: Shape, doc: &'static str) -> KeySpec {
+pub(crate) const fn required(name: &'static str, shape: Shape, doc: &'static str) -> KeySpec {
     KeySpec {
         name,
         required: true,
@@ -136,7 +140,7 @@ const fn required(name: &'static str, shape: Shape, doc: &'static str) -> KeySpe
     }
 }
 
-const fn optional(name: &'static str, shape: Shape, doc: &'static str) -> KeySpec {
+pub(crate) const fn optional(name: &'static str, shape: Shape, doc: &'static str) -> KeySpec {
     KeySpec {
         name,
         required: false,
@@ -145,7 +149,7 @@ const fn optional(name: &'static str, shape: Shape, doc: &'static str) -> KeySpe
     }
 }
 
-const fn list(of: &'static Shape) -> Shape {
+pub(crate) const fn list(of: &'static Shape) -> Shape {
     Shape::List { of, at_least: 0 }
 }
 
@@ -153,7 +157,7 @@ const fn filled_list(of: &'static Shape) -> Shape {
     Shape::List { of, at_least: 1 }
 }
 
-const fn map(names: Names, of: &'static Shape) -> Shape {
+pub(crate) const fn map(names: Names, of: &'static Shape) -> Shape {
     Shape::Map {
         names,
         of,
@@ -195,6 +199,11 @@ pub(crate) static ROOT: TableSpec = TableSpec {
             "retry",
             Shape::Table(&RETRY),
             "How often a write to a registry is tried.",
+        ),
+        optional(
+            "lint",
+            Shape::Table(&LINT),
+            "What every image is held to before its tags are written.",
         ),
         required(
             "image",
@@ -455,6 +464,16 @@ pub(crate) static IMAGE: TableSpec = TableSpec {
             "smoke",
             list(&Shape::Table(&SMOKE)),
             "Checks that run against what is going to be published.",
+        ),
+        optional(
+            "lint",
+            Shape::Table(&LINT),
+            "What this image is held to; what it leaves out is as [lint] says.",
+        ),
+        optional(
+            "runtime-mounts",
+            list(&NON_EMPTY),
+            "Absolute paths where users mount something; what is installed there is hidden.",
         ),
         optional(
             "labels",

@@ -12,6 +12,8 @@ pub mod codes;
 mod document;
 mod family;
 mod keys;
+mod keys_lint;
+mod lint;
 mod read;
 mod schema;
 mod shape;
@@ -23,6 +25,7 @@ pub use family::{
     Recipe, RegistryPrefix, RegistryPrefixError, RetrySettings, Secret, SmokeAction, SmokeTest,
     Variant, VersionSource,
 };
+pub use lint::{AllowedFinding, LintSettings};
 pub use schema::json_schema;
 pub use starter::{FoundDockerfile, starter};
 pub use template::{

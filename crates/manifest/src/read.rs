@@ -3,6 +3,7 @@
 
 mod family;
 mod image;
+mod lint;
 mod values;
 
 pub(crate) use family::family;

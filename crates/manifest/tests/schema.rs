@@ -165,6 +165,12 @@ fn what_the_schema_refuses_the_parser_refuses_too() {
             "script = \"x\"\nrun = [\"x\"]",
         ),
         ("exit = 3", "exit = 256"),
+        ("wasted = \"5%\"", "wasted = 5"),
+        ("setuid = \"note\"", "setuid = \"forbid\""),
+        ("setuid = \"note\"", "suid = \"note\""),
+        ("rule = \"setuid\"", "rule = \"suid\""),
+        ("reason = \"needed\"", "raison = \"needed\""),
+        ("\"linux/arm64\" = \"2GB\"", "\"arm64\" = \"2GB\""),
         ("[image.single]", "[image.Single]"),
         ("[image.top.variant.full]", "[image.top.variants.full]"),
     ] {

@@ -1,6 +1,6 @@
 //! Rules that every plan keeps, checked apart from the code that makes plans.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use launchway_model::{Platform, Reference};
 
@@ -79,6 +79,7 @@ fn written(action: &Action) -> Option<(&NodeId, usize, &Reference, &Expect)> {
         } => Some((node, *registry, reference, expect)),
         Action::Build { .. }
         | Action::Graft { .. }
+        | Action::Lint { .. }
         | Action::Smoke { .. }
         | Action::Verify { .. }
         | Action::Record { .. } => None,
@@ -95,6 +96,7 @@ fn names_are_known(plan: &Plan, wrong: &mut impl FnMut(String)) {
         let registries = match action {
             Action::Build { node: id, .. }
             | Action::Graft { node: id, .. }
+            | Action::Lint { node: id, .. }
             | Action::Smoke { node: id, .. } => {
                 if node(plan, id).is_none() {
                     wrong(format!(
@@ -225,7 +227,7 @@ fn tags_follow_publication(plan: &Plan, wrong: &mut impl FnMut(String)) {
             Action::Verify { registry } => {
                 verified.insert(*registry);
             }
-            Action::Smoke { node, .. } => {
+            Action::Lint { node, .. } | Action::Smoke { node, .. } => {
                 if !published.iter().any(|(there, _)| *there == node) {
                     wrong(format!("{node} is tested before it is published"));
                 }
@@ -263,11 +265,16 @@ fn tags_follow_smoke(plan: &Plan, wrong: &mut impl FnMut(String)) {
             wrong(format!("{id} counts as tested, but is not published"));
         }
     }
-    let mut tested: BTreeMap<&NodeId, BTreeSet<&Platform>> = BTreeMap::new();
+    let mut judged: BTreeSet<(&NodeId, &Platform)> = BTreeSet::new();
+    let mut tested: BTreeSet<(&NodeId, &Platform)> = BTreeSet::new();
     for action in &plan.actions {
         let (id, reference) = match action {
+            Action::Lint { node, platform } => {
+                judged.insert((node, platform));
+                continue;
+            }
             Action::Smoke { node, platform } => {
-                tested.entry(node).or_default().insert(platform);
+                tested.insert((node, platform));
                 continue;
             }
             Action::Tag {
@@ -279,18 +286,22 @@ fn tags_follow_smoke(plan: &Plan, wrong: &mut impl FnMut(String)) {
             _ => continue,
         };
         let Some(node) = node(plan, id) else { continue };
-        if node.smoke.is_empty() || plan.tested.contains(id) {
+        if plan.tested.contains(id) {
             continue;
         }
         if matches!(action, Action::Roll { .. }) && !node.release_tags.is_empty() {
             continue;
         }
-        let is_tested =
-            |platform: &Platform| tested.get(id).is_some_and(|done| done.contains(platform));
-        if !node.platforms.iter().all(is_tested) {
-            wrong(format!(
-                "{reference} is written before {id} is tested on every platform"
-            ));
+        for (needed, done, verb) in [
+            (!node.smoke.is_empty(), &tested, "tested"),
+            (node.lint.is_some(), &judged, "judged"),
+        ] {
+            let on_all = || node.platforms.iter().all(|one| done.contains(&(id, one)));
+            if needed && !on_all() {
+                wrong(format!(
+                    "{reference} is written before {id} is {verb} on every platform"
+                ));
+            }
         }
     }
 }

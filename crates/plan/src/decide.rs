@@ -290,7 +290,7 @@ impl<'a> Maker<'a> {
         self.publish();
         let tags = self.tags();
         let rolls = self.rolls();
-        self.smoke(&tags, &rolls, tested);
+        self.test(&tags, &rolls, tested);
         self.actions.extend(tags);
         self.verify(&rolls);
         self.actions.extend(rolls);
@@ -383,13 +383,11 @@ impl<'a> Maker<'a> {
         actions
     }
 
-    /// A node is smoke-tested before its first user-facing tag is written.
-    fn smoke(&mut self, tags: &[Action], rolls: &[Action], tested: &BTreeSet<NodeId>) {
-        let building_only = self.view.graph.request.version.is_none();
-        for node in &self.view.graph.nodes {
-            if node.smoke.is_empty() || tested.contains(&node.id) {
-                continue;
-            }
+    /// A node is judged and smoke-tested before its first user-facing tag is written.
+    fn test(&mut self, tags: &[Action], rolls: &[Action], tested: &BTreeSet<NodeId>) {
+        let graph = self.view.graph;
+        let building_only = graph.request.version.is_none();
+        let due = |node: &&Node| {
             let tagged = tags
                 .iter()
                 .any(|action| matches!(action, Action::Tag { node: id, .. } if *id == node.id));
@@ -398,14 +396,22 @@ impl<'a> Maker<'a> {
                     |action| matches!(action, Action::Roll { node: id, .. } if *id == node.id),
                 );
             let made = *self.state(node) == NodeState::Make;
-            if tagged || rolled || made && building_only {
-                for platform in &node.platforms {
-                    self.actions.push(Action::Smoke {
-                        node: node.id.clone(),
-                        platform: platform.clone(),
-                    });
-                }
-            }
+            !tested.contains(&node.id) && (tagged || rolled || made && building_only)
+        };
+        let due: Vec<&Node> = graph.nodes.iter().filter(due).collect();
+        for node in due.iter().filter(|node| node.lint.is_some()) {
+            self.actions
+                .extend(node.platforms.iter().map(|platform| Action::Lint {
+                    node: node.id.clone(),
+                    platform: platform.clone(),
+                }));
+        }
+        for node in due.iter().filter(|node| !node.smoke.is_empty()) {
+            self.actions
+                .extend(node.platforms.iter().map(|platform| Action::Smoke {
+                    node: node.id.clone(),
+                    platform: platform.clone(),
+                }));
         }
     }
 
@@ -454,6 +460,7 @@ pub(crate) fn writes_to(action: &Action, at: usize) -> bool {
         Action::Copy { to, .. } => *to == at,
         Action::Build { .. }
         | Action::Graft { .. }
+        | Action::Lint { .. }
         | Action::Smoke { .. }
         | Action::Verify { .. } => false,
     }

@@ -7,6 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use launchway_diagnostics::Diagnostic;
+use launchway_lint::Policy;
 use launchway_manifest::{Family, Overrides, SmokeAction};
 use launchway_model::{FeatureName, ImageName, InputHash, Platform, Tag, VariantName};
 
@@ -73,6 +74,8 @@ pub struct Node {
     /// The pins this node depends on, for its annotations.
     pub pins: Pins,
     pub smoke: Vec<Smoke>,
+    /// What it is held to, when it is held to anything.
+    pub lint: Option<Lint>,
     pub release_tags: Vec<Tag>,
     /// How the releases of this node are told among a repository's tags; absent when it has no
     /// release tags.
@@ -82,7 +85,7 @@ pub struct Node {
 
 impl Node {
     /// The image it is built on.
-    pub(crate) fn parent(&self) -> Option<&NodeId> {
+    pub fn parent(&self) -> Option<&NodeId> {
         match &self.make {
             Make::Build(recipe) => recipe.base.as_ref().map(|(_, id)| id),
             Make::Graft(recipe) => Some(&recipe.base),
@@ -157,6 +160,14 @@ pub struct Smoke {
     pub exit: i32,
     pub timeout: Duration,
     pub user: Option<String>,
+}
+
+/// What a finished image is held to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Lint {
+    pub policies: BTreeMap<Platform, Policy>,
+    /// Paths where something is mounted at run time.
+    pub mounts: Vec<String>,
 }
 
 /// What was asked for on the command line, beside the family file.

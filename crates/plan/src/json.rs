@@ -121,6 +121,9 @@ fn action_json(plan: &Plan, action: &Action) -> Value {
             "from": registry(*from), "registry": registry(*to),
             "reference": content_tag.to_string(), "expect": expect(e),
         }),
+        Action::Lint { node, platform } => {
+            json!({ "action": "lint", "node": node.to_string(), "platform": platform.to_string() })
+        }
         Action::Smoke { node, platform } => {
             json!({ "action": "smoke", "node": node.to_string(), "platform": platform.to_string() })
         }

@@ -106,6 +106,7 @@ fn written(action: &Action) -> Option<(usize, &Reference)> {
         } => Some((*registry, reference)),
         Action::Build { .. }
         | Action::Graft { .. }
+        | Action::Lint { .. }
         | Action::Smoke { .. }
         | Action::Verify { .. } => None,
     }

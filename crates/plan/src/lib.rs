@@ -25,7 +25,7 @@ pub use check::{Violation, check};
 pub use decide::{Decision, Questions, decide};
 pub use facts::{Facts, Pins, TargetFacts, TargetKey};
 pub use graph::{
-    BuildRecipe, GraftRecipe, Graph, Make, Node, NodeId, Request, Role, Rolling, Smoke, graph,
+    BuildRecipe, GraftRecipe, Graph, Lint, Make, Node, NodeId, Request, Role, Rolling, Smoke, graph,
 };
 pub use inventory::{Inventory, Observed, annotation};
 pub use json::to_json;

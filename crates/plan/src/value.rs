@@ -20,7 +20,7 @@ pub struct Plan {
     /// Where each node is published already.
     pub present: BTreeMap<(NodeId, usize), Digest>,
     /// Nodes whose very digest stands under a release tag already, or under a rolling tag when they
-    /// have no other: they have passed their smoke tests.
+    /// have no other: they have passed their lint and their smoke tests.
     pub tested: BTreeSet<NodeId>,
     /// In the order of the release transaction. Builds and pushes may overlap as far as the graph
     /// lets them; nothing of a later phase starts before every earlier phase is done.
@@ -86,6 +86,8 @@ pub enum Action {
         content_tag: Reference,
         expect: Expect,
     },
+    /// Judge what the pushed digest ships, by the node's lint policy.
+    Lint { node: NodeId, platform: Platform },
     /// Run the node's smoke tests on the pushed digest.
     Smoke { node: NodeId, platform: Platform },
     /// Write an immutable tag.
@@ -116,6 +118,7 @@ pub enum Action {
 pub enum Phase {
     Make,
     Publish,
+    Lint,
     Smoke,
     Tag,
     Verify,
@@ -128,6 +131,7 @@ impl Action {
         match self {
             Self::Build { .. } | Self::Graft { .. } => Phase::Make,
             Self::Push { .. } | Self::Copy { .. } => Phase::Publish,
+            Self::Lint { .. } => Phase::Lint,
             Self::Smoke { .. } => Phase::Smoke,
             Self::Tag { .. } => Phase::Tag,
             Self::Verify { .. } => Phase::Verify,

@@ -53,6 +53,12 @@ pub enum ReleaseError {
         test: String,
         why: String,
     },
+    #[error("{node} on {platform} does not pass the lint: {why}")]
+    Lint {
+        node: String,
+        platform: String,
+        why: String,
+    },
     #[error("{0}")]
     Broken(String),
     #[error("interrupted")]

@@ -1,7 +1,9 @@
 //! What a release tells while it runs. Progress views, logs, JSON and records all come from these.
 
+use std::sync::Arc;
 use std::time::Duration;
 
+use launchway_lint::Report;
 use launchway_model::{Digest, Platform, Reference};
 use launchway_plan::{NodeId, Phase};
 
@@ -52,6 +54,14 @@ pub enum Event {
     },
     /// One request is repeated, or bytes of one blob moved.
     Transfer(launchway_registry::ClientEvent),
+    /// What was pushed was judged.
+    Linted {
+        node: NodeId,
+        platform: Platform,
+        report: Arc<Report>,
+        /// Entries of the allow list that allowed nothing.
+        unused: Vec<String>,
+    },
     SmokeStarted {
         node: NodeId,
         platform: Platform,

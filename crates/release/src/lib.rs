@@ -13,6 +13,7 @@ mod error;
 mod event;
 mod graft;
 mod images;
+mod judge;
 mod ledger;
 mod lock;
 mod merge;

@@ -3,9 +3,11 @@
 //! A record is evidence, never an input: deciding always looks at the registry itself.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
-use launchway_model::Digest;
-use launchway_plan::{Action, NodeId, NodeState, Plan, Role};
+use launchway_lint::{Level, Report};
+use launchway_model::{Digest, Platform};
+use launchway_plan::{Action, Node, NodeId, NodeState, Plan, Role};
 use serde_json::{Value, json};
 
 /// The artifact type of a record, and the media type of its blob.
@@ -27,6 +29,7 @@ pub(crate) fn record(
     plan: &Plan,
     registry: usize,
     published: &BTreeMap<(NodeId, usize), Digest>,
+    judged: &BTreeMap<(NodeId, Platform), Arc<Report>>,
     facts: &RunFacts,
     finished: &str,
 ) -> Value {
@@ -53,6 +56,7 @@ pub(crate) fn record(
                 "release-tags": node.release_tags.iter().map(ToString::to_string).collect::<Vec<_>>(),
                 "reused": matches!(plan.nodes[&node.id].state, NodeState::Reuse { .. }),
                 "reason": plan.nodes[&node.id].reason,
+                "lint": lint_of(node, judged),
             })
         })
         .collect();
@@ -87,4 +91,28 @@ pub(crate) fn record(
         "nodes": nodes,
         "rolling": rolled,
     })
+}
+
+/// What the lint of this run said, by platform; null where none was due.
+fn lint_of(node: &Node, judged: &BTreeMap<(NodeId, Platform), Arc<Report>>) -> Value {
+    let found: serde_json::Map<String, Value> = node
+        .platforms
+        .iter()
+        .filter_map(|platform| {
+            let report = judged.get(&(node.id.clone(), platform.clone()))?;
+            let summary = json!({
+                "size": report.size,
+                "unpacked": report.shipped,
+                "wasted": report.wasted,
+                "warnings": report.at(Level::Warn),
+                "notes": report.at(Level::Note),
+            });
+            Some((platform.to_string(), summary))
+        })
+        .collect();
+    if found.is_empty() {
+        Value::Null
+    } else {
+        Value::Object(found)
+    }
 }

@@ -1,10 +1,11 @@
-//! A plan carried out: make and publish, smoke, tag, verify, roll, record. Until everything before
+//! A plan carried out: make and publish, lint, smoke, tag, verify, roll, record. Until everything before
 //! is done, no rolling tag moves.
 //!
 //! Each registry is a failure domain of its own: one that fails is left alone from then on, and
 //! running again finishes it. A node that fails blocks its own tags and every rolling tag.
 
 mod making;
+mod testing;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
@@ -12,6 +13,7 @@ use std::sync::{Arc, Mutex};
 
 use futures_util::future::join_all;
 use launchway_engine::{Cancellation, NativeEngine};
+use launchway_lint::Report;
 use launchway_model::{Digest, Platform, Reference};
 use launchway_oci::select_platform;
 use launchway_oci::spec::{Index, media};
@@ -26,7 +28,6 @@ use crate::ledger::{Lack, lacks};
 use crate::project::Project;
 use crate::publish::{exact, put_tag};
 use crate::record::{RECORD, RunFacts, record};
-use crate::smoke::smoke;
 use crate::work::{BuildSettings, Shop};
 
 /// Everything a release needs besides its plan.
@@ -105,10 +106,12 @@ pub async fn execute(plan: Plan, workshop: Workshop) -> Outcome {
         failed_nodes: BTreeSet::new(),
         failed_registries: BTreeMap::new(),
         pushed: BTreeSet::new(),
+        judged: BTreeMap::new(),
         recorded: Vec::new(),
         outcome: Outcome::default(),
     };
     run.make_and_publish().await;
+    run.lint().await;
     run.smoke().await;
     run.tag().await;
     run.verify().await;
@@ -132,6 +135,8 @@ struct Transaction {
     failed_registries: BTreeMap<usize, String>,
     /// What this run published; content tags that a registry had already do not count.
     pushed: BTreeSet<(NodeId, usize)>,
+    /// What the lint said of each node and platform.
+    judged: BTreeMap<(NodeId, Platform), Arc<Report>>,
     recorded: Vec<Reference>,
     outcome: Outcome,
 }
@@ -208,52 +213,6 @@ impl Transaction {
             }
         }
         digests
-    }
-
-    /// Tests everything that is about to be tagged, on every platform.
-    async fn smoke(&mut self) {
-        let mut tests = Vec::new();
-        for action in self.start(Phase::Smoke) {
-            let Action::Smoke { node: id, platform } = action else {
-                continue;
-            };
-            if self.failed_nodes.contains(&id) {
-                continue;
-            }
-            for (digest, registries) in self.digests(&id) {
-                let node = self.node(&id).clone();
-                let (shop, id, platform) = (Arc::clone(&self.shop), id.clone(), platform.clone());
-                tests.push(async move {
-                    let _turn = shop.turn().await;
-                    let mut unable = Vec::new();
-                    for registry in registries {
-                        let repository = shop.repository(registry, &node);
-                        let reference = repository.with_digest(digest.clone());
-                        match smoke(&shop, &node, &platform, &reference).await {
-                            // Another registry has the very same image.
-                            Err(error @ ReleaseError::Registry(_)) => {
-                                unable.push((registry, error));
-                            }
-                            verdict => return (id, unable, Some(verdict)),
-                        }
-                    }
-                    (id, unable, None)
-                });
-            }
-        }
-        for (node, unable, verdict) in join_all(tests).await {
-            for (registry, error) in unable {
-                self.fail(error, Some(&node), Some(registry));
-            }
-            match verdict {
-                Some(Ok(())) => {}
-                Some(Err(error)) => self.fail(error, Some(&node), None),
-                // Nothing untested is tagged.
-                None => {
-                    self.failed_nodes.insert(node);
-                }
-            }
-        }
     }
 
     async fn tag(&mut self) {
@@ -469,6 +428,7 @@ impl Transaction {
             &self.plan,
             registry,
             &self.published,
+            &self.judged,
             &self.facts,
             &(self.now)(),
         );

@@ -263,6 +263,7 @@ fn release(event: &Event) -> Option<(&'static str, Fields)> {
             let phase = match phase {
                 Phase::Make => "make",
                 Phase::Publish => "publish",
+                Phase::Lint => "lint",
                 Phase::Smoke => "smoke",
                 Phase::Tag => "tag",
                 Phase::Verify => "verify",
@@ -332,6 +333,25 @@ fn release(event: &Event) -> Option<(&'static str, Fields)> {
                 seconds(*took),
             ],
         ),
+        Event::Linted {
+            node,
+            platform,
+            report,
+            unused,
+        } => {
+            let mut fields = about(node, platform);
+            let findings = launchway_lint::to_json(report, &Default::default());
+            fields.extend([
+                ("passed", json!(report.is_passed())),
+                ("size", json!(report.size)),
+                ("unpacked", json!(report.shipped)),
+                ("wasted", json!(report.wasted)),
+                ("findings", findings["findings"].clone()),
+                ("exceeded", findings["exceeded"].clone()),
+                ("unused", json!(unused)),
+            ]);
+            ("linted", fields)
+        }
         Event::SmokeStarted { node, platform } => ("smoke-started", about(node, platform)),
         Event::SmokeDone {
             node,

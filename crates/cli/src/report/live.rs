@@ -243,7 +243,8 @@ impl Live {
                 self.transfers
                     .retain(|(repository, _), _| !repository.starts_with(&below));
             }
-            Event::Conflict { .. }
+            Event::Linted { .. }
+            | Event::Conflict { .. }
             | Event::PushStarted { .. }
             | Event::PushDone { .. }
             | Event::Transfer(

@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 
 use launchway_engine::{Event as Build, Step};
+use launchway_lint::{Level, Report};
 use launchway_model::{Digest, Platform, Reference};
 use launchway_plan::{NodeId, Phase};
 use launchway_release::Event;
@@ -73,6 +74,7 @@ pub(crate) fn phase_words(phase: Phase) -> &'static str {
     match phase {
         Phase::Make => "making",
         Phase::Publish => "publishing",
+        Phase::Lint => "linting",
         Phase::Smoke => "smoke testing",
         Phase::Tag => "writing release tags",
         Phase::Verify => "verifying",
@@ -273,6 +275,12 @@ fn release(event: &Event, brief: bool) -> Vec<Entry> {
             vec![entry(node.as_str(), Mark::Done, text)]
         }
         Event::Transfer(event) => network::entries(event),
+        Event::Linted {
+            node,
+            platform,
+            report,
+            unused,
+        } => linted(&who(node, platform), report, unused),
         Event::SmokeStarted { node, platform } => {
             vec![entry(&who(node, platform), Mark::Start, "smoke testing")]
         }
@@ -346,6 +354,53 @@ pub(super) fn entry(who: &str, mark: Mark, text: impl Into<String>) -> Entry {
 }
 
 /// A text that may have several lines, with something before the first.
+/// Findings in a line each, with the instruction to blame.
+fn linted(who: &str, report: &Report, unused: &[String]) -> Vec<Entry> {
+    let mut entries = Vec::new();
+    for finding in &report.findings {
+        let (word, mark) = match finding.level {
+            Level::Deny => ("error", Mark::Failed),
+            Level::Warn => ("warning", Mark::Warning),
+            Level::Note | Level::Allow => continue,
+        };
+        let place = finding.spots.first().map_or("", |spot| &spot.path);
+        let weight = match finding.wasted {
+            0 => String::new(),
+            wasted => format!(", {} wasted", size(wasted)),
+        };
+        let text = format!(
+            "{word}[{}] {}{weight}: {}",
+            finding.rule,
+            finding.title,
+            clean(place)
+        );
+        entries.push(entry(who, mark, text));
+        let instruction = finding
+            .layer
+            .and_then(|layer| report.layers[layer].instruction.as_deref());
+        if let Some(instruction) = instruction {
+            let words: Vec<&str> = instruction.split_whitespace().collect();
+            let text = format!("  made by {}", cut(&clean(&words.join(" ")), 120));
+            entries.push(entry(who, mark, text));
+        }
+    }
+    for one in unused {
+        let text = format!("nothing is found of what is allowed: {}", clean(one));
+        entries.push(entry(who, Mark::Warning, text));
+    }
+    let (mark, head) = if report.is_passed() {
+        (Mark::Done, "lint passed".to_owned())
+    } else {
+        (
+            Mark::Failed,
+            format!("lint failed: {}", clean(&report.why())),
+        )
+    };
+    let text = format!("{head}; {}", crate::show_lint::summary(report));
+    entries.push(entry(who, mark, text));
+    entries
+}
+
 fn several(who: &str, mark: Mark, head: &str, text: &str) -> Vec<Entry> {
     let mut lines = text.trim_end().lines();
     let first = lines.next().unwrap_or_default();

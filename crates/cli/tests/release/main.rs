@@ -12,6 +12,7 @@ mod fixture;
 mod kill;
 mod lab;
 mod lab_registry;
+mod lint;
 mod npm;
 mod platforms;
 mod registries;

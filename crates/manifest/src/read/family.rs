@@ -44,6 +44,7 @@ pub(crate) fn family(reader: &mut Reader<'_>, root: &Table<'_>) -> Draft {
             .table("retry")
             .map(|table| reader.retry(&table))
             .unwrap_or_default(),
+        lint: reader.lint(root),
         images: Vec::new(),
     };
     if let Some(head) = head {

@@ -54,6 +54,8 @@ impl Reader<'_> {
         let args = self.args(table, "args");
         let recipe = self.recipe(table);
         let smoke = self.smoke_tests(table);
+        let lint = self.lint(table);
+        let runtime_mounts = self.runtime_mounts(table);
         let labels = self.labels(table);
         let unknown = || Spanned::new(String::new(), span);
         Some(Image {
@@ -75,6 +77,8 @@ impl Reader<'_> {
             features,
             variants,
             smoke,
+            lint,
+            runtime_mounts,
             labels,
         })
     }

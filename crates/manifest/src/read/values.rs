@@ -95,7 +95,7 @@ impl Reader<'_> {
         Some(self.without_repeats(platforms))
     }
 
-    fn platform(&mut self, text: &Spanned<String>) -> Option<Platform> {
+    pub(super) fn platform(&mut self, text: &Spanned<String>) -> Option<Platform> {
         let problem = Diagnostic::error(
             codes::BAD_PLATFORM,
             format!("{:?} is not a platform to build for", text.value),

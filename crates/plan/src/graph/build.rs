@@ -40,7 +40,7 @@ pub(super) fn build(
 }
 
 pub(super) struct Builder<'a> {
-    family: &'a Family,
+    pub(super) family: &'a Family,
     pub(super) facts: &'a Facts,
     pub(super) pins: &'a Pins,
     pub(super) request: &'a Request,

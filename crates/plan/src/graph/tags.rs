@@ -8,7 +8,7 @@ use launchway_model::Tag;
 
 use super::build::Builder;
 use super::hash::{Hashed, uses_older_recipe};
-use super::{Make, Node, NodeId, Role, Rolling, Smoke};
+use super::{Lint, Make, Node, NodeId, Role, Rolling, Smoke};
 use crate::line::ReleaseLine;
 use crate::{ReleaseVersion, codes};
 
@@ -91,6 +91,7 @@ impl Builder<'_> {
         } else {
             Vec::new()
         };
+        let lint = user_facing.then(|| self.lint(image)).flatten();
         self.nodes.push(Node {
             id,
             image: image.name.clone(),
@@ -104,6 +105,7 @@ impl Builder<'_> {
             inputs: hashed.inputs,
             pins: hashed.pins,
             smoke,
+            lint,
             release_tags,
             release_line,
             rolling_tags,
@@ -144,6 +146,18 @@ impl Builder<'_> {
             });
         }
         tests
+    }
+
+    fn lint(&self, image: &Image) -> Option<Lint> {
+        let policies = self.platforms(image).into_iter().filter_map(|platform| {
+            let policy = self.family.lint_policy(image, &platform)?;
+            Some((platform, policy))
+        });
+        let policies: BTreeMap<_, _> = policies.collect();
+        (!policies.is_empty()).then(|| Lint {
+            policies,
+            mounts: self.family.runtime_mounts(image),
+        })
     }
 
     pub(super) fn check_collisions(&mut self) {
