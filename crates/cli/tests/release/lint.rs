@@ -76,7 +76,7 @@ fn a_budget_blocks_what_is_over_it_until_it_is_mended_or_accepted() {
     family.edit(
         "Dockerfile.tool",
         "> /usr/local/bin/three &&",
-        "> /usr/local/bin/three && dd if=/dev/zero of=/tmp/left bs=1000 count=300 &&",
+        "> /usr/local/bin/three && mkdir -p /tmp && dd if=/dev/zero of=/tmp/left bs=1000 count=300 &&",
     );
     family.append("launchway.toml", "[lint]\nwasted = \"200kB\"\n");
     let machine = lab.machine("a");

@@ -270,3 +270,26 @@ fn wrong_places_and_expectations_are_found() {
         "Copy",
     );
 }
+
+#[test]
+fn a_release_that_skips_its_lint_is_found() {
+    let held = || World::new(&format!("{DEV}\n[lint]\nwasted = \"5%\"\n")).plan();
+    let is_lint = |action: &Action| matches!(action, Action::Lint { .. });
+    let judged = held();
+    assert!(judged.actions.iter().any(is_lint));
+    assert!(!cold().actions.iter().any(is_lint), "nobody asked");
+    finds(
+        held(),
+        |plan| plan.actions.retain(|action| !is_lint(action)),
+        "v1.0.0 is written before dev/base is judged on every platform",
+    );
+    finds(
+        held(),
+        |plan| {
+            let at = position(plan, is_lint);
+            let lint = plan.actions.remove(at);
+            plan.actions.push(lint);
+        },
+        "stands after an action of a later phase",
+    );
+}

@@ -83,6 +83,7 @@ pub(crate) fn done(plan: &Plan) -> String {
                 "copy",
                 format!("{}>{}:{node}{}", letter(*from), letter(*to), over(expect)),
             ),
+            Action::Lint { node, platform } => ("lint", format!("{node}{}", on(platform))),
             Action::Smoke { node, platform } => ("smoke", format!("{node}{}", on(platform))),
             Action::Tag {
                 registry,
