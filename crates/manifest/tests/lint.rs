@@ -1,7 +1,5 @@
 //! What `lint` tables come to, and what is said about wrong ones.
 
-#![expect(clippy::unwrap_used, reason = "helpers of tests")]
-
 use launchway_diagnostics::SourceMap;
 use launchway_lint::{Level, Limit, Rule};
 use launchway_manifest::{Family, parse};
