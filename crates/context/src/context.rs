@@ -69,6 +69,11 @@ impl Context {
         }
     }
 
+    /// The rules of `.dockerignore`, without those for junk.
+    pub fn ignore_rules(&self) -> &IgnoreRules {
+        &self.rules
+    }
+
     /// The same with owners as they are on disk: for files that were unpacked from an archive.
     #[must_use]
     pub fn keeping_owners(mut self) -> Self {

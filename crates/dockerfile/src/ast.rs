@@ -29,10 +29,24 @@ pub struct Directives {
     pub check: Option<Spanned<String>>,
 }
 
+/// How a statement stands in the file, apart from what it means.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Written {
+    /// `FROM`, `Run`, `copy`, …
+    pub keyword: Spanned<String>,
+    /// From its first character to the end of its last line, heredocs included.
+    pub whole: Span,
+    /// The comments right above it, without `#` and spaces.
+    pub comments: Vec<String>,
+    /// The first empty line within its continuation.
+    pub empty_line: Option<Span>,
+}
+
 /// One `ARG` line before the first `FROM`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ArgInstruction {
     pub span: Span,
+    pub written: Written,
     pub text: String,
     pub definitions: Vec<ArgDef>,
 }
@@ -43,6 +57,8 @@ pub struct Stage {
     pub index: usize,
     /// In lower case: stage names are the same in any case.
     pub name: Option<Spanned<String>>,
+    /// The `AS` and the name as they are written.
+    pub alias: Option<(Spanned<String>, Spanned<String>)>,
     /// Not expanded.
     pub from: Spanned<String>,
     /// Not expanded.
@@ -50,6 +66,7 @@ pub struct Stage {
     pub instructions: Vec<Instruction>,
     /// The `FROM` line.
     pub span: Span,
+    pub written: Written,
     /// The `FROM` line as [`Instruction::text`] has it.
     pub text: String,
 }
@@ -57,6 +74,7 @@ pub struct Stage {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Instruction {
     pub span: Span,
+    pub written: Written,
     pub kind: InstructionKind,
     /// The logical line without comments and continuations, then the lines of its heredocs.
     pub text: String,

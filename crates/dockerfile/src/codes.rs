@@ -17,7 +17,8 @@ pub const BEFORE_FROM: Code = Code("LW0206");
 /// The name of a stage has characters it may not have. Start with a letter; use letters, digits,
 /// `-`, `_` and `.`.
 pub const BAD_STAGE_NAME: Code = Code("LW0207");
-/// Two stages have one name, or a stage has a name with a meaning of its own. Rename it.
+/// Checks `DuplicateStageName` and `ReservedStageName`: two stages have one name, or a stage has a
+/// name with a meaning of its own. Rename it.
 pub const DUPLICATE_STAGE_NAME: Code = Code("LW0208");
 /// The instruction has too few, too many or malformed arguments. Write them as the help says.
 pub const BAD_ARGUMENTS: Code = Code("LW0209");
@@ -30,8 +31,8 @@ pub const BAD_JSON: Code = Code("LW0212");
 /// The arguments look like JSON but are not, so they go to a shell. Use double quotes and check
 /// the commas.
 pub const LOOKS_LIKE_JSON: Code = Code("LW0213");
-/// A continued instruction has an empty line in it. Remove the line; Docker will refuse it some
-/// day.
+/// Check `NoEmptyContinuation`: a continued instruction has an empty line in it. Remove the line;
+/// Docker will refuse it some day.
 pub const EMPTY_CONTINUATION: Code = Code("LW0214");
 /// A `--mount` has a field that is wrong for its type. Correct or remove the field.
 pub const BAD_MOUNT: Code = Code("LW0215");
@@ -59,3 +60,54 @@ pub const BAD_PATTERN: Code = Code("LW0224");
 pub const BAD_SIGNAL: Code = Code("LW0225");
 /// A field of a mount has no effect for its type. Remove it.
 pub const USELESS_FIELD: Code = Code("LW0226");
+/// Check `StageNameCasing`: the name of a stage has capitals. Write it in lower case.
+pub const STAGE_NAME_CASING: Code = Code("LW0230");
+/// Check `FromAsCasing`: `FROM` and `AS` are in different cases. Write both alike.
+pub const FROM_AS_CASING: Code = Code("LW0231");
+/// Check `ConsistentInstructionCasing`: an instruction is not in the case of the others. Write it
+/// like them.
+pub const INSTRUCTION_CASING: Code = Code("LW0232");
+/// Check `JSONArgsRecommended`: signals reach a shell and not the program. Write a list.
+pub const SHELL_FORM: Code = Code("LW0233");
+/// Check `MaintainerDeprecated`: `MAINTAINER` is out of use. Write a label.
+pub const MAINTAINER: Code = Code("LW0234");
+/// Check `UndefinedArgInFrom`: `FROM` uses an argument that is not declared before it. Declare it
+/// before the first `FROM`.
+pub const UNDEFINED_ARG: Code = Code("LW0235");
+/// Check `WorkdirRelativePath`: where a relative `WORKDIR` leads depends on the base image. Start
+/// with an absolute one.
+pub const RELATIVE_WORKDIR: Code = Code("LW0236");
+/// Check `UndefinedVar`: a variable has no value here. Correct its name, or declare it above.
+pub const UNDEFINED_VARIABLE: Code = Code("LW0237");
+/// Check `MultipleInstructionsDisallowed`: only the last `CMD`, `ENTRYPOINT` or `HEALTHCHECK` of a
+/// stage counts. Remove the others.
+pub const USED_TWICE: Code = Code("LW0238");
+/// Check `LegacyKeyValueFormat`: a space stands between name and value. Write a `=`.
+pub const LEGACY_PAIR: Code = Code("LW0239");
+/// Check `InvalidBaseImagePlatform`: a base image is of another platform. Use one of the platform
+/// that is built.
+pub const OTHER_PLATFORM: Code = Code("LW0240");
+/// Check `RedundantTargetPlatform`: `--platform=$TARGETPLATFORM` is what happens anyway. Remove it.
+pub const REDUNDANT_PLATFORM: Code = Code("LW0241");
+/// Check `SecretsUsedInArgOrEnv`: a secret in `ARG` or `ENV` stays in the image. Use
+/// `RUN --mount=type=secret`.
+pub const SECRET_IN_VARIABLE: Code = Code("LW0242");
+/// Check `InvalidDefaultArgInFrom`: without build arguments `FROM` names no image. Give the
+/// argument a default.
+pub const NO_DEFAULT_IMAGE: Code = Code("LW0243");
+/// Check `FromPlatformFlagConstDisallowed`: a stage is built for one platform only. Use a variable,
+/// or name the platform in the stage's name.
+pub const CONSTANT_PLATFORM: Code = Code("LW0244");
+/// Check `CopyIgnoredFile`: `.dockerignore` leaves out what is copied. Take it in, or do not copy
+/// it.
+pub const IGNORED_SOURCE: Code = Code("LW0245");
+/// Check `InvalidDefinitionDescription`: a comment above `ARG` or `FROM` does not start with the
+/// name. Start it so, or put an empty comment below it.
+pub const BAD_DESCRIPTION: Code = Code("LW0246");
+/// Check `ExposeProtoCasing`: a protocol is in capitals. Write it in lower case.
+pub const PROTOCOL_CASING: Code = Code("LW0247");
+/// Check `ExposeInvalidFormat`: `EXPOSE` names an address or a port of the host, which has no
+/// effect. Name the container's port alone.
+pub const HOST_PORT: Code = Code("LW0248");
+/// An option of the `check` directive names no check. Correct its name.
+pub const UNKNOWN_CHECK: Code = Code("LW0249");

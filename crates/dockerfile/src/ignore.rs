@@ -117,6 +117,20 @@ impl IgnoreRules {
         excluded
     }
 
+    /// Whether a source of `COPY` is left out for sure: never where a `!` rule could take some of
+    /// it in again.
+    pub fn excludes_source(&self, source: &str) -> bool {
+        if self.rules.iter().any(|rule| rule.exception) {
+            return false;
+        }
+        let source = clean(source);
+        if source == "." || source == "/" {
+            let all = |rule: &Rule| matches!(rule.pattern.as_str(), "*" | "**" | "**/*");
+            return self.rules.iter().any(all);
+        }
+        self.is_excluded(&source)
+    }
+
     /// Whether something below a directory that is left out may be taken in again by a `!` rule.
     /// When not, the directory need not be read.
     pub fn may_reinclude_below(&self, dir: &str) -> bool {

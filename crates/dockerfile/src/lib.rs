@@ -4,19 +4,24 @@
 //! the reference leaves room, and refuses with a span whatever Launchway cannot build.
 
 mod ast;
+mod checks;
 pub mod codes;
 mod expand;
 mod go_match;
 mod graph;
 mod ignore;
 mod mount;
+mod outline;
 mod parse;
 mod ports;
 
 pub use ast::{
     Add, ArgDef, ArgInstruction, CommandLine, Copy, CopySource, Directives, Dockerfile,
     Healthcheck, HealthcheckCommand, Heredoc, Instruction, InstructionKind, Onbuild, Run,
-    RunInvocation, RunNetwork, Stage,
+    RunInvocation, RunNetwork, Stage, Written,
+};
+pub use checks::{
+    BaseImage, CheckInputs, CheckSettings, CheckSettingsError, Finding, Rule, check, outside_bases,
 };
 pub use expand::{ExpandError, expand, expand_keep_quotes, expand_words};
 pub use go_match::{PatternError, go_match};
@@ -26,7 +31,9 @@ pub use graph::{
 };
 pub use ignore::IgnoreRules;
 pub use mount::{CacheSharing, MountFlag, MountKind, RunMount};
+pub use outline::{Outline, OutlineArg, OutlineSecret, Target, outline, targets};
 pub use parse::{
-    Parsed, instruction_names, is_http_source, is_remote_source, parse, parse_onbuild,
+    Parsed, instruction_names, is_http_source, is_remote_source, is_stock_syntax, parse,
+    parse_onbuild,
 };
 pub use ports::{PortError, exposed_ports};

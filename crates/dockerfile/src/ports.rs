@@ -36,6 +36,17 @@ pub fn exposed_ports(word: &str) -> Result<Vec<String>, PortError> {
         .collect())
 }
 
+/// Whether a word that names ports writes its protocol in capitals, and whether it names an
+/// address or a port of the host.
+pub(crate) fn port_style(word: &str) -> (bool, bool) {
+    let (host, container) = word.rsplit_once(':').unwrap_or(("", word));
+    let protocol = container
+        .split_once('/')
+        .map_or("", |(_, protocol)| protocol);
+    let names_host = !host.is_empty() && host != ":";
+    (protocol != protocol.to_lowercase(), names_host)
+}
+
 /// `[address:][port]`.
 fn check_host(host: &str) -> Result<(), PortError> {
     let (address, ports) = host.rsplit_once(':').unwrap_or(("", host));

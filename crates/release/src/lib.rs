@@ -7,6 +7,7 @@
 
 mod artifact;
 mod chain;
+mod checks;
 pub mod codes;
 mod contexts;
 mod error;
@@ -31,6 +32,7 @@ pub mod verify;
 mod web;
 mod work;
 
+pub use checks::{Checked, check_only};
 pub use error::ReleaseError;
 pub use event::Event;
 pub use images::{PinnedImages, Puller, until_cancelled};

@@ -7,7 +7,8 @@ use std::sync::Arc;
 use launchway_context::{Context, ContextError, JunkRules, digest, read_ignore_rules, recipe};
 use launchway_diagnostics::{Diagnostic, SourceMap, Span};
 use launchway_dockerfile::{
-    BuildInputs, ContextSource, Dockerfile, StageGraph, canonical, resolve,
+    BuildInputs, CheckInputs, CheckSettings, ContextSource, Dockerfile, StageGraph, canonical,
+    check, resolve,
 };
 use launchway_manifest::{Family, Flavour, Image, Recipe};
 use launchway_model::{ContentHasher, ImageName, InputHash, Platform};
@@ -22,6 +23,8 @@ pub struct Project {
     pub root: PathBuf,
     pub family: Family,
     pub sources: SourceMap,
+    /// What the Dockerfiles would better not have.
+    pub warnings: Vec<Diagnostic>,
     build_platform: Platform,
     files: BTreeMap<ImageName, ImageSource>,
 }
@@ -75,6 +78,7 @@ impl Project {
         for image in &family.images {
             match load_image(&root, &family, image, &mut sources, &mut diagnostics) {
                 Ok(Some(source)) => {
+                    diagnostics.extend(checks(image, &source, &build_platform));
                     files.insert(image.name.clone(), source);
                 }
                 Ok(None) => {}
@@ -91,6 +95,7 @@ impl Project {
             root,
             family,
             sources,
+            warnings: diagnostics,
             build_platform,
             files,
         })
@@ -365,6 +370,33 @@ fn load_image(
         dockerfile,
         context,
     }))
+}
+
+/// BuildKit's build checks of one Dockerfile, as far as they can be told from the text: nothing is
+/// asked of a registry, and arguments come from the family.
+fn checks(image: &Image, source: &ImageSource, platform: &Platform) -> Vec<Diagnostic> {
+    let settings = CheckSettings::of(&source.dockerfile);
+    let from = image.from.iter();
+    let named: BTreeSet<String> = from.map(|from| from.value.to_string()).collect();
+    let inputs = CheckInputs {
+        build: BuildInputs {
+            target: None,
+            build_args: &BTreeMap::new(),
+            platform,
+            build_platform: platform,
+            named_contexts: &named,
+        },
+        settings: &settings,
+        stages: &(0..source.dockerfile.stages.len()).collect(),
+        all_stages: true,
+        args_are_known: false,
+        ignore: Some(source.context.ignore_rules()),
+        images: &BTreeMap::new(),
+    };
+    let found = check(&source.dockerfile, &inputs).into_iter();
+    found
+        .map(|finding| finding.diagnostic(settings.error))
+        .collect()
 }
 
 /// Digests of context files, each computed once.

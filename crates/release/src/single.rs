@@ -6,7 +6,7 @@ use std::sync::Arc;
 use futures_util::future::try_join_all;
 use launchway_context::Context;
 use launchway_diagnostics::Diagnostic;
-use launchway_dockerfile::{BuildInputs, Dockerfile, resolve};
+use launchway_dockerfile::{BuildInputs, CheckSettings, Dockerfile, resolve};
 use launchway_engine::{
     BuildOptions, BuildRequest, Cancellation, Event, Image, NativeEngine, Secrets,
 };
@@ -16,6 +16,7 @@ use launchway_oci::spec::{Annotations, Descriptor, media};
 use launchway_registry::ManifestTarget;
 
 use crate::artifact::{Document, annotated, index};
+use crate::checks::{Watched, check_only, findings};
 use crate::contexts::Contexts;
 pub use crate::contexts::NamedContext;
 use crate::error::ReleaseError;
@@ -35,7 +36,33 @@ pub struct SingleBuild {
     /// Names of FROM and `--from` that stand for something else.
     pub named: BTreeMap<String, NamedContext>,
     pub secrets: Secrets,
+    /// Which of BuildKit's build checks are made.
+    pub checks: CheckSettings,
     pub options: BuildOptions,
+}
+
+impl SingleBuild {
+    /// The settings for one platform; `names` are those of `named`.
+    pub(crate) fn inputs<'a>(
+        &'a self,
+        platform: &'a Platform,
+        names: &'a BTreeSet<String>,
+    ) -> BuildInputs<'a> {
+        BuildInputs {
+            target: self.target.as_deref(),
+            build_args: &self.build_args,
+            platform,
+            build_platform: &self.build_platform,
+            named_contexts: names,
+        }
+    }
+
+    /// The stages that the target needs, or what is wrong with them.
+    pub fn stages(&self, platform: &Platform) -> Result<BTreeSet<usize>, Vec<Diagnostic>> {
+        let names = self.named.keys().cloned().collect();
+        let graph = resolve(&self.dockerfile, &self.inputs(platform, &names))?;
+        Ok(graph.stages.iter().map(|stage| stage.index).collect())
+    }
 }
 
 /// What came of it; its layers are in the local store.
@@ -83,6 +110,9 @@ pub async fn build(
     let build = Arc::new(build);
     let mut warnings = Vec::new();
     let mut images = Vec::new();
+    if build.checks.error {
+        refuse_findings(&build, puller).await?;
+    }
     for platform in &build.platforms {
         let named = Contexts::new(build.named.clone(), puller.clone());
         let external = PinnedImages::new(puller.clone(), BTreeMap::new());
@@ -92,13 +122,8 @@ pub async fn build(
         let (events, wanted) = (Arc::clone(&events), platform.clone());
         let (image, told) = blocking(move || {
             let names: BTreeSet<String> = shared.named.keys().cloned().collect();
-            let inputs = BuildInputs {
-                target: shared.target.as_deref(),
-                build_args: &shared.build_args,
-                platform: &wanted,
-                build_platform: &shared.build_platform,
-                named_contexts: &names,
-            };
+            let inputs = shared.inputs(&wanted, &names);
+            let watched = Watched::new(&external, &named);
             let graph = resolve(&shared.dockerfile, &inputs)
                 .map_err(|problems| ReleaseError::Diagnosed(Arc::new(problems)))?;
             let request = BuildRequest {
@@ -106,8 +131,8 @@ pub async fn build(
                 graph: &graph,
                 context: &shared.context,
                 build_args: &shared.build_args,
-                named: &named,
-                images: &external,
+                named: &watched,
+                images: &watched,
                 web: &web,
                 secrets: &shared.secrets,
                 options: &shared.options,
@@ -115,7 +140,14 @@ pub async fn build(
             let image = engine
                 .build(&request, &cancellation, &*events)
                 .map_err(ReleaseError::engine("build the image"))?;
-            Ok((image, graph.warnings))
+            let seen = watched.into_seen();
+            let stages = graph.stages.iter().map(|stage| stage.index).collect();
+            let found = findings(&shared, &inputs, &stages, false, &seen);
+            let found = found.iter().map(|finding| finding.diagnostic(false));
+            Ok((
+                image,
+                graph.warnings.into_iter().chain(found).collect::<Vec<_>>(),
+            ))
         })
         .await?;
         for warning in told {
@@ -126,6 +158,23 @@ pub async fn build(
         images.push((platform.clone(), image));
     }
     Ok(SingleImage { images, warnings })
+}
+
+/// Where findings are errors, nothing is built with them.
+async fn refuse_findings(build: &SingleBuild, puller: &Puller) -> Result<(), ReleaseError> {
+    let Some(platform) = build.platforms.first() else {
+        return Ok(());
+    };
+    let diagnosed = |problems| ReleaseError::Diagnosed(Arc::new(problems));
+    let stages = build.stages(platform).map_err(diagnosed)?;
+    let checked = check_only(build, platform, &stages, false, puller).await;
+    if checked.findings.is_empty() {
+        return Ok(());
+    }
+    let found = checked.findings.iter();
+    Err(diagnosed(
+        found.map(|finding| finding.diagnostic(true)).collect(),
+    ))
 }
 
 impl SingleImage {

@@ -1,6 +1,7 @@
 //! The command line: one file a command, each with its arguments and its function.
 
 mod cache;
+mod call;
 mod completions;
 mod copy;
 mod digest;

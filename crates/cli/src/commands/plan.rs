@@ -6,7 +6,7 @@ use launchway_release::{prepare, until_cancelled};
 
 use super::Result;
 use crate::failure::Failure;
-use crate::family::FamilyArguments;
+use crate::family::{FamilyArguments, warn};
 use crate::settings::Settings;
 use crate::{lacking, show_plan, toolbox, versions};
 
@@ -30,6 +30,7 @@ pub(crate) struct Arguments {
 
 pub(crate) fn run(arguments: &Arguments, settings: &Settings) -> Result {
     let project = arguments.family.load(settings)?;
+    warn(&project.warnings, &project.sources, settings);
     let asked = arguments.family.asked(
         &project,
         arguments.version.clone(),

@@ -16,7 +16,7 @@ use launchway_release::{
 
 use super::Result;
 use crate::failure::{Exit, Failure};
-use crate::family::FamilyArguments;
+use crate::family::{FamilyArguments, warn};
 use crate::lacking;
 use crate::settings::{Settings, read};
 use crate::tidy;
@@ -50,6 +50,7 @@ pub(crate) struct Arguments {
 
 pub(crate) fn run(arguments: &Arguments, settings: &Settings) -> Result {
     let project = arguments.family.load(settings)?;
+    warn(&project.warnings, &project.sources, settings);
     let asked = arguments.family.asked(
         &project,
         Some(arguments.version.clone()),

@@ -1,6 +1,7 @@
 //! Building plain Dockerfiles with the program itself: what users see, and what is left behind.
 
 mod cache;
+mod checks;
 mod contexts;
 mod errors;
 mod flags;

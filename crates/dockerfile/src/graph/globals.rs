@@ -27,7 +27,10 @@ pub fn is_proxy_arg(name: &str) -> bool {
         .any(|proxy| proxy.eq_ignore_ascii_case(name))
 }
 
-pub(super) struct Globals {
+/// What follows `BUILD` and `TARGET` in the names of arguments that every build has.
+const PLATFORM_PARTS: [&str; 5] = ["PLATFORM", "OS", "OSVERSION", "ARCH", "VARIANT"];
+
+pub(crate) struct Globals {
     escape: char,
     values: BTreeMap<String, String>,
     /// Every name that can be used, with the names that its value was made from.
@@ -35,7 +38,7 @@ pub(super) struct Globals {
 }
 
 impl Globals {
-    pub(super) fn evaluate(
+    pub(crate) fn evaluate(
         file: &Dockerfile,
         inputs: &BuildInputs<'_>,
         problems: &mut Vec<Diagnostic>,
@@ -72,17 +75,38 @@ impl Globals {
         globals
     }
 
-    pub(super) fn values(&self) -> &BTreeMap<String, String> {
+    pub(crate) fn escape(&self) -> char {
+        self.escape
+    }
+
+    /// Whether a name is predefined or declared, with or without a value.
+    pub(crate) fn is_declared(&self, name: &str) -> bool {
+        self.made_from.contains_key(name)
+    }
+
+    pub(crate) fn names(&self) -> impl Iterator<Item = &str> {
+        self.made_from.keys().map(String::as_str)
+    }
+
+    /// Whether a name is one of those that every build has.
+    pub(crate) fn is_predefined(name: &str) -> bool {
+        let part = name
+            .strip_prefix("BUILD")
+            .or_else(|| name.strip_prefix("TARGET"));
+        name == "TARGETSTAGE" || part.is_some_and(|part| PLATFORM_PARTS.contains(&part))
+    }
+
+    pub(crate) fn values(&self) -> &BTreeMap<String, String> {
         &self.values
     }
 
     /// What a name's value was made from, itself left out.
-    pub(super) fn made_from(&self, name: &str) -> impl Iterator<Item = &String> {
+    pub(crate) fn made_from(&self, name: &str) -> impl Iterator<Item = &String> {
         self.made_from.get(name).into_iter().flatten()
     }
 
     /// Expands a word and adds the arguments it depends on.
-    pub(super) fn expand(
+    pub(crate) fn expand(
         &self,
         word: &Spanned<String>,
         used: &mut BTreeSet<String>,
@@ -103,7 +127,7 @@ impl Globals {
     }
 
     /// The value of a `--platform`.
-    pub(super) fn platform(
+    pub(crate) fn platform(
         &self,
         word: &Spanned<String>,
         used: &mut BTreeSet<String>,
@@ -122,7 +146,7 @@ impl Globals {
     }
 }
 
-pub(super) fn bad_expansion(word: &Spanned<String>, error: &ExpandError) -> Diagnostic {
+pub(crate) fn bad_expansion(word: &Spanned<String>, error: &ExpandError) -> Diagnostic {
     let problem = Diagnostic::error(codes::BAD_EXPANSION, "cannot expand this word")
         .at(word.span, error.to_string());
     match error {

@@ -10,7 +10,7 @@ use crate::ExpandError;
 const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
 #[derive(Clone, Debug, Default)]
-pub(super) struct KnownVariables {
+pub(crate) struct KnownVariables {
     /// `None`: has a value that is not known.
     values: BTreeMap<String, Option<String>>,
     /// Those of them that the image itself keeps: what `ENV` set, not `ARG`.
@@ -20,13 +20,13 @@ pub(super) struct KnownVariables {
 }
 
 impl KnownVariables {
-    pub(super) fn of_an_empty_image() -> Self {
+    pub(crate) fn of_an_empty_image() -> Self {
         let mut variables = Self::default();
         variables.set("PATH", Some(DEFAULT_PATH.to_owned()));
         variables
     }
 
-    pub(super) fn of_an_unknown_image() -> Self {
+    pub(crate) fn of_an_unknown_image() -> Self {
         Self {
             others_unknown: true,
             ..Self::default()
@@ -35,7 +35,7 @@ impl KnownVariables {
 
     /// What a stage from this one starts with: arguments are inherited, but whatever the image
     /// sets is stronger than an argument of the same name, even a later one.
-    pub(super) fn for_next_stage(&self) -> Self {
+    pub(crate) fn for_next_stage(&self) -> Self {
         let mut next = self.clone();
         for (name, value) in &mut next.values {
             if let Some(of_image) = self.of_image.get(name) {
@@ -47,24 +47,43 @@ impl KnownVariables {
         next
     }
 
+    /// What an image sets, when all of it is known.
+    pub(crate) fn of_image(env: &[(String, String)]) -> Self {
+        let mut variables = Self::of_an_empty_image();
+        for (name, value) in env {
+            variables.set(name, Some(value.clone()));
+        }
+        variables
+    }
+
+    /// Whether a name has no value, as far as it can be told.
+    pub(crate) fn is_unset(&self, name: &str) -> bool {
+        !self.values.contains_key(name) && (!self.others_unknown || never_set(name))
+    }
+
+    /// The names that have a value.
+    pub(crate) fn names(&self) -> impl Iterator<Item = &str> {
+        self.values.keys().map(String::as_str)
+    }
+
     /// `ENV`.
-    pub(super) fn set(&mut self, name: &str, value: Option<String>) {
+    pub(crate) fn set(&mut self, name: &str, value: Option<String>) {
         self.of_image.insert(name.to_owned(), value.clone());
         self.values.insert(name.to_owned(), value);
     }
 
     /// `ARG`: within its stage it is stronger than an earlier `ENV`.
-    pub(super) fn declare(&mut self, name: &str, value: Option<String>) {
+    pub(crate) fn declare(&mut self, name: &str, value: Option<String>) {
         self.values.insert(name.to_owned(), value);
     }
 
     /// From here on nothing is known: a variable whose name is unknown was set.
-    pub(super) fn forget(&mut self) {
+    pub(crate) fn forget(&mut self) {
         *self = Self::of_an_unknown_image();
     }
 
     /// Runs an expansion. `None` when its result depends on something unknown, even if it failed.
-    pub(super) fn expand<T, E>(
+    pub(crate) fn expand<T, E>(
         &self,
         expansion: impl FnOnce(&dyn Fn(&str) -> Option<String>) -> Result<T, E>,
     ) -> Option<Result<T, E>> {
@@ -86,7 +105,7 @@ impl KnownVariables {
     }
 
     /// One word; `None` when it cannot be known.
-    pub(super) fn word(&self, word: &str, escape: char) -> Result<Option<String>, ExpandError> {
+    pub(crate) fn word(&self, word: &str, escape: char) -> Result<Option<String>, ExpandError> {
         self.expand(|lookup| crate::expand(word, escape, lookup))
             .transpose()
     }

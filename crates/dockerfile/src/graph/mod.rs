@@ -4,9 +4,9 @@
 //! of variables without building; this file puts them together.
 
 mod canonical;
-mod globals;
-mod known;
-mod references;
+pub(crate) mod globals;
+pub(crate) mod known;
+pub(crate) mod references;
 mod walk;
 
 #[cfg(test)]

@@ -8,7 +8,7 @@ use launchway_model::{Platform, Reference};
 use super::{BuildInputs, StageBase};
 use crate::{Dockerfile, codes};
 
-pub(super) struct References<'a> {
+pub(crate) struct References<'a> {
     file: &'a Dockerfile,
     named_contexts: &'a BTreeSet<String>,
     /// What is built for, which names of the form `NAME::PLATFORM` are for.
@@ -16,7 +16,7 @@ pub(super) struct References<'a> {
 }
 
 impl<'a> References<'a> {
-    pub(super) fn new(file: &'a Dockerfile, inputs: &BuildInputs<'a>) -> Self {
+    pub(crate) fn new(file: &'a Dockerfile, inputs: &BuildInputs<'a>) -> Self {
         Self {
             file,
             named_contexts: inputs.named_contexts,
@@ -30,7 +30,7 @@ impl<'a> References<'a> {
 
     /// What an expanded `FROM` of a stage for a platform is: an earlier stage, a named context or an
     /// image.
-    pub(super) fn base(
+    pub(crate) fn base(
         &self,
         index: usize,
         name: &Spanned<String>,

@@ -144,6 +144,11 @@ impl MountFlag {
         })
     }
 
+    /// Every value that has variables filled in.
+    pub(crate) fn values(&self) -> impl Iterator<Item = &Spanned<String>> {
+        self.fields.iter().filter_map(|field| field.value.as_ref())
+    }
+
     /// The expanded path in the build context that a bind mount shows; `None` is its root.
     pub(crate) fn source(&self) -> Option<Spanned<String>> {
         self.text(Key::Source)

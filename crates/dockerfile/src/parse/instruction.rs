@@ -6,7 +6,9 @@ use super::flags::{self, Flags, Takes};
 use super::line::Piece;
 use super::words::{self, Json, Split};
 use super::{files, health, run, signal};
-use crate::{ArgDef, CommandLine, Instruction, InstructionKind, Onbuild, codes, exposed_ports};
+use crate::{
+    ArgDef, CommandLine, Instruction, InstructionKind, Onbuild, Written, codes, exposed_ports,
+};
 
 pub(crate) const NAMES: [&str; 18] = [
     "ADD",
@@ -39,6 +41,7 @@ pub(crate) enum Item {
 pub(crate) struct FromLine {
     pub(crate) image: Spanned<String>,
     pub(crate) name: Option<Spanned<String>>,
+    pub(crate) alias: Option<(Spanned<String>, Spanned<String>)>,
     pub(crate) platform: Option<Spanned<String>>,
 }
 
@@ -57,6 +60,7 @@ impl Reader {
         let kind = self.kind(split)?;
         Some(Item::Instruction(Instruction {
             span: line.span(),
+            written: line.written(split.name),
             kind,
             text: line.with_heredocs(),
         }))
@@ -135,16 +139,20 @@ impl Reader {
     fn from(&mut self, split: &Split<'_>) -> Option<FromLine> {
         let flags = self.flags(split, &[("platform", Takes::Value)]);
         let words = words::blank_separated(split.arguments);
-        let (image, name) = match words[..] {
+        let (image, alias) = match words[..] {
             [image] => (image, None),
-            [image, and, name] if and.text().eq_ignore_ascii_case("as") => (image, Some(name)),
+            [image, and, name] if and.text().eq_ignore_ascii_case("as") => {
+                (image, Some((and.spanned(), name.spanned())))
+            }
             _ => {
                 let message = "needs an image, and may be followed by `AS` and a name";
                 self.arguments(split, message, "write `FROM image` or `FROM image AS name`");
                 return None;
             }
         };
-        let name = name.map(|name| name.spanned().map(|name| name.to_lowercase()));
+        let name = alias
+            .clone()
+            .map(|(_, name)| name.map(|name| name.to_lowercase()));
         if let Some(name) = &name {
             let good = |c: char| {
                 c.is_ascii_lowercase() || c.is_ascii_digit() || matches!(c, '-' | '_' | '.')
@@ -164,6 +172,7 @@ impl Reader {
         Some(FromLine {
             image: image.spanned(),
             name,
+            alias,
             platform: flags.value("platform"),
         })
     }
@@ -396,6 +405,11 @@ impl Reader {
         Some(Onbuild {
             instruction: Box::new(Instruction {
                 span: split.arguments.span(),
+                written: Written {
+                    comments: Vec::new(),
+                    empty_line: None,
+                    ..split.arguments.written(inner.name)
+                },
                 kind,
                 text: text.clone(),
             }),

@@ -5,7 +5,7 @@ use std::ops::Range;
 
 use launchway_diagnostics::{SourceId, Span, Spanned};
 
-use crate::Heredoc;
+use crate::{Heredoc, Written};
 
 /// One instruction as a single line, and the heredocs that follow it.
 #[derive(Clone, Debug)]
@@ -15,6 +15,12 @@ pub(crate) struct Line {
     /// Where a part of the text starts, and where in the file it came from; never empty.
     origins: Vec<(usize, usize)>,
     pub(crate) heredocs: Vec<Heredoc>,
+    /// What stands in comments right above it.
+    pub(crate) comments: Vec<String>,
+    /// Where in the file the first empty line between continuations is.
+    pub(crate) empty_line: Option<usize>,
+    /// Where its last line ends in the file, heredocs included.
+    pub(crate) end: usize,
 }
 
 /// A part of a [`Line`].
@@ -32,6 +38,9 @@ impl Line {
             text: text.to_owned(),
             origins: vec![(0, origin)],
             heredocs: Vec::new(),
+            comments: Vec::new(),
+            empty_line: None,
+            end: origin + text.len(),
         }
     }
 
@@ -82,6 +91,18 @@ impl<'a> Piece<'a> {
 
     pub(crate) fn span(self) -> Span {
         self.line.span(self.start..self.end)
+    }
+
+    /// How the statement that this is all of stands in the file.
+    pub(crate) fn written(self, keyword: Piece<'_>) -> Written {
+        let line = self.line;
+        let start = self.span().range().start;
+        Written {
+            keyword: keyword.spanned(),
+            whole: Span::new(line.source, start..line.end.max(start)),
+            comments: line.comments.clone(),
+            empty_line: line.empty_line.map(|at| Span::new(line.source, at..at)),
+        }
     }
 
     pub(crate) fn heredocs(self) -> &'a [Heredoc] {

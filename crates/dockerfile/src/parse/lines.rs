@@ -4,7 +4,8 @@ use launchway_diagnostics::{Diagnostic, SourceId, Span, Spanned};
 
 use super::heredoc::{announced, may_have_heredocs};
 use super::line::Line;
-use crate::{Directives, Heredoc, codes};
+use crate::checks::first_word;
+use crate::{CheckSettings, Directives, Heredoc, codes};
 
 /// The file in lines, with every problem of that.
 pub(crate) struct Lines {
@@ -29,6 +30,7 @@ pub(crate) fn read(source: SourceId, text: &str) -> Lines {
             problems: Vec::new(),
         },
         escape_given: false,
+        comments: Vec::new(),
     };
     while let Some((start, raw)) = reader.next_raw() {
         reader.line(start, raw);
@@ -43,6 +45,8 @@ struct Reader<'a> {
     /// Directives end at the first line that is none.
     in_directives: bool,
     escape_given: bool,
+    /// Those since the last instruction.
+    comments: Vec<String>,
     found: Lines,
 }
 
@@ -67,6 +71,9 @@ impl<'a> Reader<'a> {
             self.in_directives = self.directive(start, trimmed);
         }
         if trimmed.starts_with('#') {
+            if !self.in_directives {
+                self.comment(raw);
+            }
             return;
         }
         let (content, mut continued) = self.continuation(trimmed);
@@ -74,14 +81,13 @@ impl<'a> Reader<'a> {
             return;
         }
         let mut line = Line::new(self.source, content, start);
-        let mut empty_line = None;
         while continued && let Some((start, raw)) = self.next_raw() {
             let text = without_end(raw);
             if text.trim_start().starts_with('#') {
                 continue;
             }
             if text.trim().is_empty() {
-                empty_line.get_or_insert(start);
+                line.empty_line.get_or_insert(start);
                 continue;
             }
             let content;
@@ -91,18 +97,23 @@ impl<'a> Reader<'a> {
         if line.whole().is_empty() {
             return;
         }
-        if let Some(at) = empty_line {
-            self.found.problems.push(
-                Diagnostic::warning(
-                    codes::EMPTY_CONTINUATION,
-                    "an empty line inside an instruction",
-                )
-                .at(Span::new(self.source, at..at), "this line is empty")
-                .help("remove it, or make it a comment"),
-            );
-        }
         self.heredocs(&mut line);
+        line.end = self.text[..self.at].trim_end_matches(['\r', '\n']).len();
+        line.comments = std::mem::take(&mut self.comments);
         self.found.lines.push(line);
+    }
+
+    /// Keeps a comment for the next instruction; an empty one parts it from those above. As in
+    /// Docker, a comment that does not start its line keeps its `#`.
+    fn comment(&mut self, raw: &str) {
+        let mut text = raw.chars();
+        text.next();
+        let text = text.as_str().trim();
+        if text.is_empty() {
+            self.comments.clear();
+        } else {
+            self.comments.push(text.to_owned());
+        }
     }
 
     /// A line without its continuation character, and whether it had one.
@@ -177,9 +188,35 @@ impl<'a> Reader<'a> {
                 }
                 self.found.directives.syntax = Some(owned);
             }
-            _ => self.found.directives.check = Some(owned),
+            _ => {
+                self.check_options(&owned);
+                self.found.directives.check = Some(owned);
+            }
         }
         true
+    }
+
+    /// Looks whether the options of checks can be read, and name checks.
+    fn check_options(&mut self, value: &Spanned<String>) {
+        let problems = &mut self.found.problems;
+        match CheckSettings::parse(first_word(value)) {
+            Err(error) => problems.push(
+                Diagnostic::error(codes::BAD_DIRECTIVE, "malformed options of checks")
+                    .at(value.span, error.to_string())
+                    .help("write for example `# check=skip=UndefinedVar,FromAsCasing;error=true`"),
+            ),
+            Ok(settings) => {
+                for (name, near) in settings.unknown_rules() {
+                    let message = format!("there is no check `{name}`");
+                    let mut problem = Diagnostic::warning(codes::UNKNOWN_CHECK, message)
+                        .at(value.span, "names no check, so this has no effect");
+                    if let Some(near) = near {
+                        problem = problem.help(format!("did you mean `{near}`?"));
+                    }
+                    problems.push(problem);
+                }
+            }
+        }
     }
 
     /// Reads the heredocs that a line announces.
@@ -231,11 +268,13 @@ fn without_end(line: &str) -> &str {
     line.trim_end_matches(['\r', '\n'])
 }
 
-/// Whether a `syntax` is Docker's own frontend in some version: the language read here.
-fn is_stock_syntax(value: &str) -> bool {
-    let image = value.split(' ').next().unwrap_or_default();
+/// Whether a `syntax` is Docker's own frontend, in some version and from whatever registry: the
+/// language read here.
+pub fn is_stock_syntax(value: &str) -> bool {
+    let image = value.trim().split(' ').next().unwrap_or_default();
     let image = image.split('@').next().unwrap_or_default();
-    let image = image.strip_prefix("docker.io/").unwrap_or(image);
-    let name = image.split(':').next().unwrap_or_default();
-    matches!(name, "docker/dockerfile" | "docker/dockerfile-upstream")
+    let (folder, name) = image.rsplit_once('/').unwrap_or(("", image));
+    let name = name.split(':').next().unwrap_or_default();
+    (folder == "docker" || folder.ends_with("/docker"))
+        && matches!(name, "dockerfile" | "dockerfile-upstream")
 }

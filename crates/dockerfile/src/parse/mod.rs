@@ -25,8 +25,11 @@ use launchway_diagnostics::{Diagnostic, SourceId, Span};
 pub(crate) use files::{check_from, remote_source};
 pub use files::{is_http_source, is_remote_source};
 use instruction::{Item, NAMES, Reader};
+pub use lines::is_stock_syntax;
 
-use crate::{ArgInstruction, Directives, Dockerfile, Instruction, InstructionKind, Stage, codes};
+use crate::{
+    ArgInstruction, Directives, Dockerfile, Instruction, InstructionKind, Stage, Written, codes,
+};
 
 /// What came out of a text.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -54,7 +57,7 @@ pub fn parse(source: SourceId, text: &str) -> Parsed {
                 Some(Item::From(from)) => Some(from),
                 _ => None,
             };
-            stages.start(from, whole.span(), whole.text());
+            stages.start(from, whole, whole.written(split.name));
         } else if let Some(problem) = stages.add(item, split.name.span(), split.name.text()) {
             reader.problems.push(problem);
         }
@@ -74,7 +77,6 @@ pub fn parse(source: SourceId, text: &str) -> Parsed {
                 .help("start with `FROM image` or `FROM scratch`"),
         );
     }
-    reader.problems.extend(stages.name_problems());
     finish(read.directives, stages, reader.problems)
 }
 
@@ -129,18 +131,25 @@ struct Stages {
 }
 
 impl Stages {
-    fn start(&mut self, from: Option<instruction::FromLine>, span: Span, text: &str) {
+    fn start(
+        &mut self,
+        from: Option<instruction::FromLine>,
+        line: line::Piece<'_>,
+        written: Written,
+    ) {
         self.any_from = true;
         self.current = from.is_some();
         if let Some(from) = from {
             self.stages.push(Stage {
                 index: self.stages.len(),
                 name: from.name,
+                alias: from.alias,
                 from: from.image,
                 platform: from.platform,
                 instructions: Vec::new(),
-                span,
-                text: text.to_owned(),
+                span: line.span(),
+                written,
+                text: line.text().to_owned(),
             });
         }
     }
@@ -157,11 +166,17 @@ impl Stages {
             }
             return None;
         }
-        let Instruction { span, kind, text } = instruction;
+        let Instruction {
+            span,
+            written,
+            kind,
+            text,
+        } = instruction;
         match kind {
             InstructionKind::Arg(definitions) => {
                 self.global_args.push(ArgInstruction {
                     span,
+                    written,
                     text,
                     definitions,
                 });
@@ -179,40 +194,6 @@ impl Stages {
                 )
             }
         }
-    }
-
-    /// Docker builds with such names, and means something else by them than most readers do.
-    fn name_problems(&self) -> Vec<Diagnostic> {
-        let mut problems = Vec::new();
-        let names = self.stages.iter().filter_map(|stage| stage.name.as_ref());
-        let names: Vec<_> = names.collect();
-        for (index, name) in names.iter().enumerate() {
-            if let Some(first) = names[..index]
-                .iter()
-                .find(|first| first.value == name.value)
-            {
-                problems.push(
-                    Diagnostic::warning(
-                        codes::DUPLICATE_STAGE_NAME,
-                        format!("two stages are called `{}`", name.value),
-                    )
-                    .at(name.span, "hides the earlier one from here on")
-                    .also(first.span, "the earlier one")
-                    .help("rename one of them"),
-                );
-            }
-            if matches!(name.as_str(), "scratch" | "context") {
-                problems.push(
-                    Diagnostic::warning(
-                        codes::DUPLICATE_STAGE_NAME,
-                        format!("`{}` means something else already", name.value),
-                    )
-                    .at(name.span, "not a good name for a stage")
-                    .help("rename the stage"),
-                );
-            }
-        }
-        problems
     }
 }
 

@@ -26,6 +26,7 @@ use self::input::{Given, Input};
 use self::output::{Output, Target};
 use self::write::Built;
 use super::Result;
+use super::call::Call;
 use crate::commands::Progress;
 use crate::failure::Failure;
 use crate::family::{NetworkArguments, parse_platform, warn};
@@ -91,6 +92,12 @@ struct Build {
     /// What RUN steps see of the network: host, none, or default (which is host)
     #[arg(long, default_value = "default", value_parser = ["default", "host", "none"], value_name = "MODE")]
     network: String,
+    /// Check the Dockerfile and build nothing; the same as --call=check
+    #[arg(long)]
+    check: bool,
+    /// What to do: build, check, outline (what the target takes) or targets; `,format=json` for JSON
+    #[arg(long, default_value = "build", value_name = "METHOD[,format=json]")]
+    call: String,
     /// Where the result goes: DIR, - or type=TYPE,dest=PATH
     ///
     /// DIR is short for type=local,dest=DIR, and - for type=tar,dest=-, the files as a tar on stdout.
@@ -148,6 +155,7 @@ pub(crate) fn run(arguments: &Arguments, settings: &Settings) -> Result {
 
 fn build(arguments: &Build, settings: &Settings) -> Result {
     let told = arguments.compatible.check()?;
+    let call = Call::parse(&arguments.call, arguments.check, settings.json)?;
     let outputs = arguments
         .output
         .iter()
@@ -182,6 +190,9 @@ fn build(arguments: &Build, settings: &Settings) -> Result {
     let mut input = input::open(&given, file, early.as_ref())?;
     let held = input.held.take();
     let (mut build, sources) = read_build(arguments, settings, platforms, input)?;
+    if let Some(call) = call {
+        return call.run(&build, &sources, &arguments.registries, settings);
+    }
     build.options.compress = packs.then_some(compression);
     let epoch = build.options.epoch;
     rewrite_timestamps(&outputs, &mut build.options)?;
@@ -439,6 +450,7 @@ fn read_build(
             .entry(EPOCH.to_owned())
             .or_insert_with(|| epoch.to_string());
     }
+    let checks = super::call::settings_of(&dockerfile, &build_args)?;
     let epoch = match build_args.get(EPOCH).filter(|text| !text.is_empty()) {
         Some(text) => Some(text.parse().map_err(|_| {
             Failure::usage(
@@ -501,6 +513,7 @@ fn read_build(
         build_platform: settings.host_platform.clone(),
         named: contexts::parse(&arguments.build_context)?,
         secrets: secrets::read_all(&arguments.secret, settings)?,
+        checks,
         options,
     };
     Ok((build, sources))

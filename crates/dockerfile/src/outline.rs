@@ -1,0 +1,303 @@
+//! What can be said of a Dockerfile without building it: its targets, and what one of them takes.
+
+use std::collections::BTreeMap;
+
+use launchway_diagnostics::{Diagnostic, Span};
+
+use crate::graph::globals::Globals;
+use crate::{
+    ArgDef, BuildInputs, Dockerfile, InstructionKind, MountKind, RunMount, Written, expand, resolve,
+};
+
+/// A stage that can be built.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Target {
+    /// `None`: it has no name, and can be built by its number.
+    pub name: Option<String>,
+    /// From a comment above it that starts with its name.
+    pub description: Option<String>,
+    /// Not expanded.
+    pub base: String,
+    /// Not expanded.
+    pub platform: Option<String>,
+    /// Built when no target is asked for.
+    pub is_default: bool,
+    pub statement: Span,
+}
+
+/// What a target takes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Outline {
+    pub name: Option<String>,
+    pub description: Option<String>,
+    pub args: Vec<OutlineArg>,
+    pub secrets: Vec<OutlineSecret>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OutlineArg {
+    pub name: String,
+    pub description: Option<String>,
+    /// The value it has in this build; none when it is empty.
+    pub value: Option<String>,
+    pub statement: Span,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OutlineSecret {
+    pub id: String,
+    pub required: bool,
+    pub statement: Span,
+}
+
+/// All stages, in their order.
+pub fn targets(file: &Dockerfile) -> Vec<Target> {
+    let last = file.stages.len().saturating_sub(1);
+    file.stages
+        .iter()
+        .map(|stage| {
+            let name = stage.name.as_ref().map(|name| name.value.clone());
+            Target {
+                description: name
+                    .as_ref()
+                    .and_then(|name| description(&stage.written, name)),
+                name,
+                base: stage.from.value.clone(),
+                platform: stage
+                    .platform
+                    .as_ref()
+                    .map(|platform| platform.value.clone()),
+                is_default: stage.index == last,
+                statement: stage.written.whole,
+            }
+        })
+        .collect()
+}
+
+/// What the target takes: arguments of its stages and of their `FROM` lines, and secrets.
+pub fn outline(file: &Dockerfile, build: &BuildInputs<'_>) -> Result<Outline, Vec<Diagnostic>> {
+    let graph = resolve(file, build)?;
+    let globals = Globals::evaluate(file, build, &mut Vec::new());
+    let mut found = Found {
+        build,
+        globals: &globals,
+        escape: file.directives.escape,
+        args: BTreeMap::new(),
+        secrets: BTreeMap::new(),
+    };
+    for arg in &file.global_args {
+        for definition in &arg.definitions {
+            if graph.declared_args.contains(&*definition.name) {
+                let value = globals.values().get(&*definition.name).cloned();
+                found.arg(definition, &arg.written, value);
+            }
+        }
+    }
+    for resolved in &graph.stages {
+        found.stage(&file.stages[resolved.index].instructions);
+    }
+    let target = graph.stages.last().map(|stage| &file.stages[stage.index]);
+    let name = target
+        .and_then(|stage| stage.name.as_ref())
+        .map(|name| name.value.clone());
+    let mut args: Vec<OutlineArg> = found.args.into_values().collect();
+    args.sort_by_key(|arg| arg.statement.start);
+    let mut secrets: Vec<OutlineSecret> = found.secrets.into_values().collect();
+    secrets.sort_by_key(|secret| secret.statement.start);
+    Ok(Outline {
+        description: name
+            .as_ref()
+            .zip(target)
+            .and_then(|(name, stage)| description(&stage.written, name)),
+        name,
+        args,
+        secrets,
+    })
+}
+
+struct Found<'a> {
+    build: &'a BuildInputs<'a>,
+    globals: &'a Globals,
+    escape: char,
+    args: BTreeMap<String, OutlineArg>,
+    secrets: BTreeMap<String, OutlineSecret>,
+}
+
+impl Found<'_> {
+    fn stage(&mut self, instructions: &[crate::Instruction]) {
+        let mut values: BTreeMap<String, String> = BTreeMap::new();
+        for instruction in instructions {
+            match &instruction.kind {
+                InstructionKind::Arg(definitions) => {
+                    for definition in definitions {
+                        self.declare(definition, &instruction.written, &mut values);
+                    }
+                }
+                InstructionKind::Env(pairs) => {
+                    for (name, value) in pairs {
+                        let lookup = |name: &str| values.get(name).cloned();
+                        if let Ok(value) = expand(value, self.escape, &lookup) {
+                            values.insert(name.value.clone(), value);
+                        }
+                    }
+                }
+                InstructionKind::Run(run) => {
+                    for mount in run
+                        .mounts
+                        .iter()
+                        .filter(|mount| mount.kind == MountKind::Secret)
+                    {
+                        let lookup = |name: &str| values.get(name).cloned();
+                        let resolved = mount.resolve(&|word| expand(word, self.escape, &lookup));
+                        if let Ok(RunMount::Secret { id, required, .. }) = resolved {
+                            let secret = OutlineSecret {
+                                id: id.clone(),
+                                required,
+                                statement: instruction.written.whole,
+                            };
+                            let known = self.secrets.entry(id).or_insert(secret);
+                            known.required |= required;
+                        }
+                    }
+                }
+                _ => {}
+            }
+        }
+    }
+
+    fn declare(
+        &mut self,
+        definition: &ArgDef,
+        written: &Written,
+        values: &mut BTreeMap<String, String>,
+    ) {
+        let name = &definition.name.value;
+        let given = self.build.build_args.get(name).cloned();
+        let global = self.globals.values().get(name).cloned();
+        let value = match (&given, &definition.default) {
+            (Some(_), _) => given.clone(),
+            (None, Some(default)) => {
+                let lookup = |name: &str| values.get(name).cloned();
+                expand(default, self.escape, &lookup).ok()
+            }
+            (None, None) => global,
+        };
+        if let Some(value) = &value {
+            values.insert(name.clone(), value.clone());
+        }
+        // What has its value from before the first FROM is told there.
+        let is_inherited = definition.default.is_none() && self.globals.is_declared(name);
+        if !is_inherited {
+            self.arg(definition, written, value);
+        }
+    }
+
+    fn arg(&mut self, definition: &ArgDef, written: &Written, value: Option<String>) {
+        let name = definition.name.value.clone();
+        let arg = OutlineArg {
+            description: description(written, &name),
+            name: name.clone(),
+            value: value.filter(|value| !value.is_empty()),
+            statement: written.whole,
+        };
+        self.args.entry(name).or_insert(arg);
+    }
+}
+
+/// What a comment above says of a name that it starts with.
+fn description(written: &Written, name: &str) -> Option<String> {
+    let of_name = |comment: &String| {
+        let rest = comment.strip_prefix(name)?.strip_prefix(' ')?;
+        Some(rest.to_owned())
+    };
+    written.comments.iter().find_map(of_name)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use launchway_diagnostics::SourceMap;
+    use launchway_model::Platform;
+
+    use super::*;
+
+    const TEXT: &str = "\
+# VERSION the version
+ARG VERSION=12
+ARG UNUSED=1
+# base the base
+FROM scratch AS base
+# OTHER an other
+ARG OTHER=$VERSION
+ARG VERSION
+# app the app
+FROM base AS app
+ARG TARGETARCH
+ARG MORE
+RUN --mount=type=secret,id=a --mount=type=secret,id=b,required true
+FROM scratch
+";
+
+    fn file() -> Dockerfile {
+        let mut sources = SourceMap::new();
+        let parsed = crate::parse(sources.add("Dockerfile", TEXT), TEXT);
+        parsed.dockerfile.unwrap()
+    }
+
+    #[test]
+    fn targets_with_their_descriptions() {
+        let told: Vec<_> = targets(&file())
+            .into_iter()
+            .map(|target| (target.name, target.description, target.is_default))
+            .collect();
+        let text = |text: &str| Some(text.to_owned());
+        assert_eq!(
+            told,
+            [
+                (text("base"), text("the base"), false),
+                (text("app"), text("the app"), false),
+                (None, None, true),
+            ]
+        );
+    }
+
+    #[test]
+    fn what_a_target_takes() {
+        let file = file();
+        let platform = Platform::new("linux", "amd64", None).unwrap();
+        let args = BTreeMap::from([("MORE".to_owned(), "x".to_owned())]);
+        let build = BuildInputs {
+            target: Some("app"),
+            build_args: &args,
+            platform: &platform,
+            build_platform: &platform,
+            named_contexts: &BTreeSet::new(),
+        };
+        let outline = outline(&file, &build).unwrap();
+        assert_eq!(outline.description.as_deref(), Some("the app"));
+        let args = outline.args.iter();
+        let args: Vec<_> = args
+            .map(|arg| {
+                (
+                    arg.name.as_str(),
+                    arg.value.as_deref(),
+                    arg.description.as_deref(),
+                )
+            })
+            .collect();
+        assert_eq!(
+            args,
+            [
+                ("VERSION", Some("12"), Some("the version")),
+                ("OTHER", None, Some("an other")),
+                ("MORE", Some("x"), None),
+            ]
+        );
+        let secrets = outline.secrets.iter();
+        let secrets: Vec<_> = secrets
+            .map(|secret| (secret.id.as_str(), secret.required))
+            .collect();
+        assert_eq!(secrets, [("a", false), ("b", true)]);
+    }
+}
