@@ -60,6 +60,9 @@ pub const BAD_PATTERN: Code = Code("LW0224");
 pub const BAD_SIGNAL: Code = Code("LW0225");
 /// A field of a mount has no effect for its type. Remove it.
 pub const USELESS_FIELD: Code = Code("LW0226");
+/// A line is longer than 65535 bytes, which BuildKit cannot read. Break it with a continuation, or
+/// put its content into a file.
+pub const LONG_LINE: Code = Code("LW0227");
 /// Check `StageNameCasing`: the name of a stage has capitals. Write it in lower case.
 pub const STAGE_NAME_CASING: Code = Code("LW0230");
 /// Check `FromAsCasing`: `FROM` and `AS` are in different cases. Write both alike.

@@ -83,6 +83,13 @@ impl IgnoreRules {
         &self.problems
     }
 
+    /// The patterns in their order, and whether each is an exception.
+    #[cfg(any(test, fuzzing))]
+    pub(crate) fn patterns(&self) -> impl Iterator<Item = (bool, &str)> {
+        let rules = self.rules.iter();
+        rules.map(|rule| (rule.exception, rule.pattern.as_str()))
+    }
+
     /// Whether nothing is left out.
     pub fn is_empty(&self) -> bool {
         self.rules.is_empty()

@@ -7,6 +7,8 @@ mod ast;
 mod checks;
 pub mod codes;
 mod expand;
+#[cfg(any(test, fuzzing))]
+pub mod fuzzing;
 mod go_match;
 mod graph;
 mod ignore;
@@ -14,6 +16,7 @@ mod mount;
 mod outline;
 mod parse;
 mod ports;
+mod print;
 
 pub use ast::{
     Add, ArgDef, ArgInstruction, CommandLine, Copy, CopySource, Directives, Dockerfile,
@@ -37,3 +40,4 @@ pub use parse::{
     parse_onbuild,
 };
 pub use ports::{PortError, exposed_ports};
+pub use print::print;

@@ -145,7 +145,7 @@ impl Found<'_> {
                     for mount in run
                         .mounts
                         .iter()
-                        .filter(|mount| mount.kind == MountKind::Secret)
+                        .filter(|mount| matches!(mount.kind, None | Some(MountKind::Secret)))
                     {
                         let lookup = |name: &str| values.get(name).cloned();
                         let resolved = mount.resolve(&|word| expand(word, self.escape, &lookup));

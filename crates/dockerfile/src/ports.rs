@@ -11,17 +11,16 @@ pub enum PortError {
     Protocol(String),
     #[error("`{0}` is not an address and port of the host")]
     Host(String),
+    #[error("`{0}` has another number of ports of the host than of the container")]
+    Ranges(String),
 }
 
 /// The ports of one expanded word, as the image configuration names them: `8000-8001/UDP` is
 /// `8000/udp` and `8001/udp`. A port of the host before it, as in `8080:80`, has no effect.
 pub fn exposed_ports(word: &str) -> Result<Vec<String>, PortError> {
-    let container = match word.rsplit_once(':') {
-        None => word,
-        Some((host, container)) => {
-            check_host(host)?;
-            container
-        }
+    let (host, container) = match word.rsplit_once(':') {
+        None => (None, word),
+        Some((host, container)) => (host_ports(host)?, container),
     };
     let (ports, protocol) = container.split_once('/').unwrap_or((container, ""));
     let protocol = match protocol.to_ascii_lowercase().as_str() {
@@ -31,6 +30,12 @@ pub fn exposed_ports(word: &str) -> Result<Vec<String>, PortError> {
         _ => return Err(PortError::Protocol(protocol.to_owned())),
     };
     let (first, last) = range(ports).ok_or_else(|| PortError::Port(ports.to_owned()))?;
+    if let Some((first_host, last_host)) = host
+        && first != last
+        && last_host - first_host != last - first
+    {
+        return Err(PortError::Ranges(word.to_owned()));
+    }
     Ok((first..=last)
         .map(|port| format!("{port}/{protocol}"))
         .collect())
@@ -47,15 +52,14 @@ pub(crate) fn port_style(word: &str) -> (bool, bool) {
     (protocol != protocol.to_lowercase(), names_host)
 }
 
-/// `[address:][port]`.
-fn check_host(host: &str) -> Result<(), PortError> {
+/// The ports in `[address:][port]`.
+fn host_ports(host: &str) -> Result<Option<(u16, u16)>, PortError> {
     let (address, ports) = host.rsplit_once(':').unwrap_or(("", host));
     let bare = address.trim_start_matches('[').trim_end_matches(']');
     let good_address = bare.is_empty() || bare.parse::<IpAddr>().is_ok();
-    if good_address && (ports.is_empty() || range(ports).is_some()) {
-        Ok(())
-    } else {
-        Err(PortError::Host(host.to_owned()))
+    match range(ports) {
+        found if good_address && (ports.is_empty() || found.is_some()) => Ok(found),
+        _ => Err(PortError::Host(host.to_owned())),
     }
 }
 
@@ -65,7 +69,9 @@ fn range(text: &str) -> Option<(u16, u16)> {
     (first <= last).then_some((first, last))
 }
 
+/// A number, which may have a plus sign.
 fn port(text: &str) -> Option<u16> {
+    let text = text.strip_prefix('+').unwrap_or(text);
     let digits = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
     digits.then(|| text.parse().ok()).flatten()
 }
@@ -95,6 +101,11 @@ mod tests {
             ("[::1]::80", Some(vec!["80/tcp"])),
             ("host:80", None),
             ("-1", None),
+            ("+80", Some(vec!["80/tcp"])),
+            ("1-2:3-4", Some(vec!["3/tcp", "4/tcp"])),
+            ("1-3:3", Some(vec!["3/tcp"])),
+            ("1-3:3-4", None),
+            ("1:3-5", None),
         ] {
             let got = exposed_ports(word).ok();
             let want = want.map(|ports| ports.into_iter().map(str::to_owned).collect());

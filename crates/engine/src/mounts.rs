@@ -50,6 +50,18 @@ impl PreparedMounts {
         let mut contents = Vec::new();
         for flag in &run.mounts {
             let mount = flag.resolve(&|word| expand(word, scope.escape, &scope.lookup()))?;
+            if let RunMount::Bind { target, .. }
+            | RunMount::Cache { target, .. }
+            | RunMount::Tmpfs { target, .. } = &mount
+            {
+                let workdir = state.image.config.config.working_dir.as_deref();
+                if absolute(workdir.unwrap_or_default(), target) == "/" {
+                    let problem = Diagnostic::error(codes::BAD_MOUNT, "a mount without a place")
+                        .at(flag.span, "nothing can be mounted over the root")
+                        .help("give it a `target`");
+                    return Err(problem.into());
+                }
+            }
             contents.push(match &mount {
                 RunMount::Bind { source, from, .. } => Some(source_digest(
                     build,

@@ -121,6 +121,9 @@ mod tests {
             ("${FOO/$EMPTY/w}", "wxxyy"),
             ("${FOO//x?/-}", "-yy"),
             ("${NONE%%.*}|${NONE/a/b}", "|"),
+            ("${FOO//x/'<$0>'}", "<x><x>yy"),
+            ("${FOO//x/'$1'}|${FOO//x/'$$'}|${FOO//x/$}", "yy|$$yy|$$yy"),
+            ("${FOO/x/'$1'}", "$1xyy"),
         ]);
     }
 

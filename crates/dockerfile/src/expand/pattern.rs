@@ -67,7 +67,12 @@ impl Pattern {
                     let touches_the_last = length == 0 && at == copied && at > 0;
                     if !touches_the_last {
                         result.extend(&value[copied..at]);
-                        result.push_str(replacement);
+                        if all {
+                            let matched: String = value[at..at + length].iter().collect();
+                            fill_in(replacement, &matched, &mut result);
+                        } else {
+                            result.push_str(replacement);
+                        }
                         copied = at + length;
                     }
                     at += length.max(1);
@@ -80,6 +85,40 @@ impl Pattern {
         result.extend(&value[copied.min(value.len())..]);
         result
     }
+}
+
+/// What `//` puts in the place of a match: as in BuildKit a template of Go's regular expressions,
+/// where `$0` is the match, other names are empty and `$$` is a dollar.
+fn fill_in(template: &str, matched: &str, result: &mut String) {
+    let mut rest = template;
+    while let Some((before, after)) = rest.split_once('$') {
+        result.push_str(before);
+        let of_name = |c: char| c.is_alphanumeric() || c == '_';
+        let (name, left) = if let Some(inside) = after.strip_prefix('{') {
+            let end = inside.find(|c| !of_name(c)).unwrap_or(inside.len());
+            (&inside[..end], inside[end..].strip_prefix('}'))
+        } else {
+            let end = after.find(|c| !of_name(c)).unwrap_or(after.len());
+            (&after[..end], Some(&after[end..]))
+        };
+        rest = match left {
+            _ if after.starts_with('$') => {
+                result.push('$');
+                &after[1..]
+            }
+            Some(left) if !name.is_empty() => {
+                if name.bytes().all(|byte| byte == b'0') && name.len() == 1 {
+                    result.push_str(matched);
+                }
+                left
+            }
+            _ => {
+                result.push('$');
+                after
+            }
+        };
+    }
+    result.push_str(rest);
 }
 
 /// How many characters at the start of the text match all of the pattern.

@@ -30,8 +30,59 @@ pub fn is_proxy_arg(name: &str) -> bool {
 /// What follows `BUILD` and `TARGET` in the names of arguments that every build has.
 const PLATFORM_PARTS: [&str; 5] = ["PLATFORM", "OS", "OSVERSION", "ARCH", "VARIANT"];
 
+/// Systems that a platform can be named after alone.
+const SYSTEMS: [&str; 17] = [
+    "aix",
+    "android",
+    "darwin",
+    "dragonfly",
+    "freebsd",
+    "hurd",
+    "illumos",
+    "ios",
+    "js",
+    "linux",
+    "nacl",
+    "netbsd",
+    "openbsd",
+    "plan9",
+    "solaris",
+    "windows",
+    "zos",
+];
+
+/// Processors that a platform can be named after alone.
+const PROCESSORS: [&str; 24] = [
+    "386",
+    "amd64",
+    "amd64p32",
+    "arm",
+    "armbe",
+    "arm64",
+    "arm64be",
+    "ppc64",
+    "ppc64le",
+    "loong64",
+    "mips",
+    "mipsle",
+    "mips64",
+    "mips64le",
+    "mips64p32",
+    "mips64p32le",
+    "ppc",
+    "riscv",
+    "riscv64",
+    "s390",
+    "s390x",
+    "sparc",
+    "sparc64",
+    "wasm",
+];
+
 pub(crate) struct Globals {
     escape: char,
+    /// That of the machine that builds.
+    processor: String,
     values: BTreeMap<String, String>,
     /// Every name that can be used, with the names that its value was made from.
     made_from: BTreeMap<String, BTreeSet<String>>,
@@ -47,6 +98,7 @@ impl Globals {
         let names = values.keys().map(|name| (name.clone(), BTreeSet::new()));
         let mut globals = Self {
             escape: file.directives.escape,
+            processor: inputs.build_platform.architecture().to_owned(),
             made_from: names.collect(),
             values,
         };
@@ -135,9 +187,20 @@ impl Globals {
         let text = self.expand(word, used)?;
         let parsed = if text.contains('/') {
             text.parse::<Platform>()
+        } else if SYSTEMS.contains(&text.to_lowercase().as_str()) {
+            // A system alone is one for the processor of the machine that builds.
+            Platform::new(&text.to_lowercase(), &self.processor, None)
         } else {
             // An architecture alone is one of Linux.
-            Platform::new("linux", &text, None)
+            let platform = Platform::new("linux", &text, None);
+            if let Ok(platform) = &platform
+                && !PROCESSORS.contains(&platform.architecture())
+            {
+                let message = format!("`{}` is not a platform", text.value);
+                return Err(Diagnostic::error(codes::BAD_PLATFORM, message)
+                    .at(word.span, "neither a system nor a processor"));
+            }
+            platform
         };
         parsed.map_err(|error| {
             let message = format!("`{}` is not a platform", text.value);

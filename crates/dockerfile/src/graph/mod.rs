@@ -279,10 +279,9 @@ fn find_stage(
                     .collect()
             }
             InstructionKind::Run(run) => {
-                let with_content = run
-                    .mounts
-                    .iter()
-                    .filter(|mount| matches!(mount.kind, MountKind::Bind | MountKind::Cache));
+                let with_content = run.mounts.iter().filter(|mount| {
+                    matches!(mount.kind, None | Some(MountKind::Bind | MountKind::Cache))
+                });
                 with_content
                     .filter_map(|mount| mount.from.as_ref())
                     .map(|from| (from, references.mount_source(index, from)))

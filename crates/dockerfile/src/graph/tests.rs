@@ -451,3 +451,24 @@ fn proxies_need_no_declaration() {
     assert!(is_proxy_arg("HTTP_PROXY") && is_proxy_arg("no_proxy"));
     assert!(!is_proxy_arg("PROXY"));
 }
+
+#[test]
+fn words_that_are_nothing_once_they_are_known() {
+    for (text, code) in [
+        ("FROM scratch\nVOLUME $x", codes::BAD_ARGUMENTS),
+        ("FROM scratch\nSTOPSIGNAL $x", codes::BAD_SIGNAL),
+        ("FROM scratch\nSTOPSIGNAL ' 9'", codes::BAD_SIGNAL),
+        ("FROM scratch\nADD --checksum=sha256:0 a /", codes::BAD_FLAG),
+        ("FROM --platform=nothing a", codes::BAD_PLATFORM),
+        (
+            "FROM scratch\nRUN --mount=type=$x,target=/x y",
+            codes::BAD_MOUNT,
+        ),
+    ] {
+        let problems = Case::new(text).resolve().unwrap_err();
+        let found: Vec<_> = problems.iter().map(|problem| problem.code).collect();
+        assert_eq!(found, [code], "{text}");
+    }
+    let system = Case::new("FROM --platform=linux a").resolve().unwrap();
+    assert_eq!(system.external[0].platform, platform("linux/amd64"));
+}

@@ -8,7 +8,8 @@ use launchway_diagnostics::{Diagnostic, Span, Spanned};
 use super::ContextSource;
 use super::globals::{Globals, bad_expansion};
 use super::known::KnownVariables;
-use crate::parse::remote_source;
+use crate::codes;
+use crate::parse::{is_signal, remote_source};
 use crate::{
     ArgDef, CopySource, Instruction, InstructionKind, MountFlag, MountKind, expand,
     expand_keep_quotes, expand_words, is_http_source,
@@ -79,12 +80,27 @@ impl Walk<'_> {
                     self.words(&[Some(name), Some(value)]);
                 }
             }
-            InstructionKind::Workdir(word)
-            | InstructionKind::User(word)
-            | InstructionKind::StopSignal(word) => self.words(&[Some(word)]),
+            InstructionKind::Workdir(word) | InstructionKind::User(word) => {
+                self.words(&[Some(word)]);
+            }
+            InstructionKind::StopSignal(word) => {
+                if let Some(signal) = self.word(word)
+                    && !is_signal(&signal)
+                {
+                    self.problems.push(
+                        Diagnostic::error(codes::BAD_SIGNAL, "STOPSIGNAL names no signal")
+                            .at(word.span, format!("is `{signal}`")),
+                    );
+                }
+            }
             InstructionKind::Volume(words) => {
                 for word in words {
-                    self.words(&[Some(word)]);
+                    if self.word(word).is_some_and(|path| path.is_empty()) {
+                        self.problems.push(
+                            Diagnostic::error(codes::BAD_ARGUMENTS, "VOLUME needs a path")
+                                .at(word.span, "is empty"),
+                        );
+                    }
                 }
             }
             InstructionKind::Expose(words) => {
@@ -167,6 +183,13 @@ impl Walk<'_> {
                     } else if let Some(of_context) = &of_context
                         && self.problems.len() == before
                     {
+                        if of_context.pinned && pattern.is_some() {
+                            self.problems.push(
+                                Diagnostic::error(codes::BAD_FLAG, "--checksum of a local file")
+                                    .at(path.span, "not a URL")
+                                    .help("take the flag out: the file is at hand"),
+                            );
+                        }
                         let excludes = of_context.exclude.iter();
                         self.read_from_context(ContextSource {
                             parents: of_context.parents && pattern.is_some(),
@@ -189,7 +212,7 @@ impl Walk<'_> {
             self.problems.push(problem);
             return;
         }
-        if mount.kind == MountKind::Bind && mount.from.is_none() {
+        if matches!(mount.kind, None | Some(MountKind::Bind)) && mount.from.is_none() {
             let pattern = match mount.source() {
                 None => Some(".".to_owned()),
                 // A mount takes its source as it is, so no character of it may be a wildcard.

@@ -12,11 +12,11 @@ pub(crate) use read::parse;
 use crate::ignore::clean;
 use crate::{ExpandError, codes};
 
-/// One `--mount` flag. Docker expands every value but `from` when the step runs; `type` is taken
-/// as it stands here.
+/// One `--mount` flag. Docker expands every value but `from` when the step runs.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct MountFlag {
-    pub kind: MountKind,
+    /// `None`: a variable tells it, when the step runs.
+    pub kind: Option<MountKind>,
     /// The stage, named context or image that a bind or cache mount is filled from.
     pub from: Option<Spanned<String>>,
     pub span: Span,
@@ -113,9 +113,10 @@ impl MountFlag {
         expand: &dyn Fn(&str) -> Result<String, ExpandError>,
     ) -> Result<RunMount, Diagnostic> {
         let known = Known { flag: self, expand };
-        self.check_keys()?;
+        let kind = known.kind()?;
         let from = self.from.as_ref().map(|from| from.value.clone());
-        Ok(match self.kind {
+        let from = from.filter(|_| kind != MountKind::Tmpfs);
+        Ok(match kind {
             MountKind::Bind => RunMount::Bind {
                 target: known.target()?,
                 source: known.text(Key::Source)?,
@@ -144,6 +145,15 @@ impl MountFlag {
         })
     }
 
+    /// The fields as they are written.
+    pub(crate) fn written_fields(&self) -> impl Iterator<Item = (&str, Option<&str>)> {
+        let fields = self.fields.iter();
+        fields.map(|field| {
+            let value = field.value.as_ref().map(|value| value.as_str());
+            (field.name.as_str(), value)
+        })
+    }
+
     /// Every value that has variables filled in.
     pub(crate) fn values(&self) -> impl Iterator<Item = &Spanned<String>> {
         self.fields.iter().filter_map(|field| field.value.as_ref())
@@ -158,28 +168,6 @@ impl MountFlag {
         // As in Docker, the last one counts.
         let field = self.fields.iter().rev().find(|field| field.key == key)?;
         field.value.clone()
-    }
-
-    /// Which fields go with which types.
-    fn check_keys(&self) -> Result<(), Diagnostic> {
-        use MountKind as Kind;
-        for field in &self.fields {
-            let allowed = match field.key {
-                Key::Required | Key::Env => self.kind == Kind::Secret,
-                Key::Size => self.kind == Kind::Tmpfs,
-                Key::Sharing => self.kind == Kind::Cache,
-                Key::Mode | Key::Uid | Key::Gid => {
-                    matches!(self.kind, Kind::Cache | Kind::Secret)
-                }
-                Key::From => self.kind != Kind::Secret,
-                _ => true,
-            };
-            if !allowed {
-                let kind = self.kind.name();
-                return Err(bad(field.name.span, format!("no field of a {kind} mount")));
-            }
-        }
-        Ok(())
     }
 }
 
@@ -201,6 +189,54 @@ struct Known<'a> {
 }
 
 impl Known<'_> {
+    /// What the mount is, with fields that go with it. As in Docker, `required` and `size` stand
+    /// behind the type that they are for.
+    fn kind(&self) -> Result<MountKind, Diagnostic> {
+        use MountKind as Kind;
+        let mut kind = Kind::Bind;
+        let mut early: Vec<(&Field, Kind)> = Vec::new();
+        for field in &self.flag.fields {
+            match (field.key, &field.value) {
+                (Key::Type, Some(value)) => {
+                    let text = self.expanded(value)?;
+                    kind = read::kind(&Spanned::new(text, value.span))?;
+                }
+                (Key::Required, _) if kind != Kind::Secret => early.push((field, Kind::Secret)),
+                (Key::Size, _) if kind != Kind::Tmpfs => early.push((field, Kind::Tmpfs)),
+                _ => {}
+            }
+        }
+        if let Some((field, wanted)) = early.first() {
+            let what = if *wanted == kind {
+                format!("must stand after `type={}`", kind.name())
+            } else {
+                format!("no field of a {} mount", kind.name())
+            };
+            return Err(bad(field.name.span, what));
+        }
+        for field in &self.flag.fields {
+            let allowed = match field.key {
+                Key::Env => kind == Kind::Secret,
+                Key::Sharing => kind == Kind::Cache,
+                Key::Mode | Key::Uid | Key::Gid => matches!(kind, Kind::Cache | Kind::Secret),
+                Key::From => kind != Kind::Secret,
+                _ => true,
+            };
+            if !allowed {
+                let kind = kind.name();
+                return Err(bad(field.name.span, format!("no field of a {kind} mount")));
+            }
+        }
+        Ok(kind)
+    }
+
+    fn expanded(&self, value: &Spanned<String>) -> Result<String, Diagnostic> {
+        (self.expand)(value).map_err(|error| {
+            Diagnostic::error(codes::BAD_EXPANSION, "cannot expand a field of a mount")
+                .at(value.span, error.to_string())
+        })
+    }
+
     /// The last value of a key, unless it is missing or empty.
     fn text(&self, key: Key) -> Result<Option<String>, Diagnostic> {
         Ok(self.spanned(key)?.map(|value| value.value))
@@ -210,16 +246,15 @@ impl Known<'_> {
         let Some(value) = self.flag.text(key) else {
             return Ok(None);
         };
-        let expanded = (self.expand)(&value).map_err(|error| {
-            Diagnostic::error(codes::BAD_EXPANSION, "cannot expand a field of a mount")
-                .at(value.span, error.to_string())
-        })?;
+        let expanded = self.expanded(&value)?;
         Ok((!expanded.is_empty()).then(|| Spanned::new(expanded, value.span)))
     }
 
+    /// Without one, it is the working directory, as in Docker.
     fn target(&self) -> Result<String, Diagnostic> {
-        let target = self.spanned(Key::Target)?;
-        let target = target.ok_or_else(|| bad(self.flag.span, "needs a `target`"))?;
+        let Some(target) = self.spanned(Key::Target)? else {
+            return Ok(".".to_owned());
+        };
         if clean(&target) == "/" {
             return Err(bad(target.span, "nothing can be mounted over the root"));
         }

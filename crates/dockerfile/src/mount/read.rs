@@ -40,7 +40,7 @@ pub(crate) fn parse(
         fields.push(read_field(flag, &text, place)?);
     }
     let mut mount = MountFlag {
-        kind: kind(&fields)?,
+        kind: known_kind(&fields)?,
         from: None,
         span: flag.span,
         fields,
@@ -48,7 +48,7 @@ pub(crate) fn parse(
     mount.from = mount.text(Key::From).filter(|from| !from.is_empty());
     if let Some(from) = &mount.from {
         crate::parse::check_from(from, escape, problems);
-        if mount.kind == MountKind::Tmpfs {
+        if mount.kind == Some(MountKind::Tmpfs) {
             problems.push(
                 Diagnostic::warning(codes::USELESS_FIELD, "a tmpfs mount is always empty")
                     .at(from.span, "has no effect"),
@@ -152,11 +152,17 @@ fn read_field(
     })
 }
 
-fn kind(fields: &[Field]) -> Result<MountKind, Diagnostic> {
+/// The type, unless a variable has to tell it.
+fn known_kind(fields: &[Field]) -> Result<Option<MountKind>, Diagnostic> {
     let mut types = fields.iter().rev().filter(|field| field.key == Key::Type);
-    let Some(value) = types.next().and_then(|field| field.value.as_ref()) else {
-        return Ok(MountKind::Bind);
-    };
+    match types.next().and_then(|field| field.value.as_ref()) {
+        None => Ok(Some(MountKind::Bind)),
+        Some(value) if value.contains('$') => Ok(None),
+        Some(value) => kind(value).map(Some),
+    }
+}
+
+pub(super) fn kind(value: &Spanned<String>) -> Result<MountKind, Diagnostic> {
     match value.to_ascii_lowercase().as_str() {
         "bind" => Ok(MountKind::Bind),
         "cache" => Ok(MountKind::Cache),

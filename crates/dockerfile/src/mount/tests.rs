@@ -89,7 +89,7 @@ fn every_type() {
         let got = mounts[0].resolve(&|word| expand(word, '\\', &lookup));
         assert_eq!(got, Ok(want), "{flag}");
     }
-    assert_eq!(read("target=/x,ro").0[0].kind, MountKind::Bind);
+    assert_eq!(read("target=/x,ro").0[0].kind, Some(MountKind::Bind));
 }
 
 #[test]
@@ -98,7 +98,8 @@ fn problems_point_at_the_field() {
         ("type=ssh", codes::NOT_SUPPORTED, "ssh"),
         ("type=cahe,target=/x", codes::BAD_MOUNT, "cahe"),
         ("taget=/x", codes::BAD_MOUNT, "taget"),
-        ("type=cache", codes::BAD_MOUNT, "type=cache"),
+        ("size=1,type=tmpfs", codes::BAD_MOUNT, "size"),
+        ("required,type=secret,id=x", codes::BAD_MOUNT, "required"),
         ("target=/x,uid=0", codes::BAD_MOUNT, "uid"),
         ("target=/x,size=1", codes::BAD_MOUNT, "size"),
         ("target=/", codes::BAD_MOUNT, "/"),
@@ -127,5 +128,14 @@ fn values_with_variables_are_checked_when_they_are_known() {
     };
     assert!(with("/x", "0").is_ok());
     assert_eq!(with("/x", "root").unwrap_err().code, codes::BAD_MOUNT);
-    assert_eq!(with("", "0").unwrap_err().code, codes::BAD_MOUNT);
+    // Docker mounts over the working directory then.
+    let Ok(RunMount::Cache { target, .. }) = with("", "0") else {
+        panic!();
+    };
+    assert_eq!(target, ".");
+    let (mounts, problems) = read("type=$K,target=/x");
+    assert_eq!((mounts[0].kind, problems), (None, Vec::new()));
+    let of = |kind: &'static str| mounts[0].resolve(&|word| Ok(word.replace("$K", kind)));
+    assert!(matches!(of("tmpfs"), Ok(RunMount::Tmpfs { .. })));
+    assert_eq!(of("nothing").unwrap_err().code, codes::BAD_MOUNT);
 }

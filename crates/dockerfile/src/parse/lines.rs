@@ -7,6 +7,9 @@ use super::line::Line;
 use crate::checks::first_word;
 use crate::{CheckSettings, Directives, Heredoc, codes};
 
+/// How long BuildKit lets a line be, in bytes.
+const LONGEST: usize = 65_535;
+
 /// The file in lines, with every problem of that.
 pub(crate) struct Lines {
     pub(crate) directives: Directives,
@@ -15,11 +18,14 @@ pub(crate) struct Lines {
 }
 
 pub(crate) fn read(source: SourceId, text: &str) -> Lines {
+    let first = if text.starts_with('\u{feff}') { 3 } else { 0 };
     let mut reader = Reader {
         source,
         text,
-        at: if text.starts_with('\u{feff}') { 3 } else { 0 },
+        at: first,
+        first,
         in_directives: true,
+        behind_interpreter: false,
         found: Lines {
             directives: Directives {
                 syntax: None,
@@ -32,6 +38,7 @@ pub(crate) fn read(source: SourceId, text: &str) -> Lines {
         escape_given: false,
         comments: Vec::new(),
     };
+    reader.other_syntax();
     while let Some((start, raw)) = reader.next_raw() {
         reader.line(start, raw);
     }
@@ -44,6 +51,10 @@ struct Reader<'a> {
     at: usize,
     /// Directives end at the first line that is none.
     in_directives: bool,
+    /// Where the file starts.
+    first: usize,
+    /// Among directives after a `#!` line.
+    behind_interpreter: bool,
     escape_given: bool,
     /// Those since the last instruction.
     comments: Vec<String>,
@@ -60,6 +71,17 @@ impl<'a> Reader<'a> {
         let length = rest.find('\n').map_or(rest.len(), |at| at + 1);
         let start = self.at;
         self.at += length;
+        if rest[..length].trim_end_matches('\n').len() > LONGEST {
+            self.found.problems.push(
+                Diagnostic::error(
+                    codes::LONG_LINE,
+                    format!("a line of more than {LONGEST} bytes"),
+                )
+                .at(Span::new(self.source, start..start), "this line")
+                .help("break it with a continuation, or put its content into a file")
+                .note("BuildKit cannot read longer ones"),
+            );
+        }
         Some((start, &rest[..length]))
     }
 
@@ -69,9 +91,13 @@ impl<'a> Reader<'a> {
         let start = start + (without_end(raw).len() - trimmed.len());
         if self.in_directives {
             self.in_directives = self.directive(start, trimmed);
+            // Behind a line that names an interpreter, other directives than `escape` still count.
+            self.behind_interpreter = start == self.first && trimmed.starts_with("#!");
+        } else if self.behind_interpreter {
+            self.behind_interpreter = self.directive(start, trimmed);
         }
         if trimmed.starts_with('#') {
-            if !self.in_directives {
+            if !self.in_directives && !self.behind_interpreter {
                 self.comment(raw);
             }
             return;
@@ -95,6 +121,14 @@ impl<'a> Reader<'a> {
             line.push(content, start);
         }
         if line.whole().is_empty() {
+            self.found.problems.push(
+                Diagnostic::error(codes::UNKNOWN_INSTRUCTION, "a continuation of nothing")
+                    .at(
+                        Span::new(self.source, start..start + trimmed.len()),
+                        "no instruction",
+                    )
+                    .help("remove the line"),
+            );
             return;
         }
         self.heredocs(&mut line);
@@ -148,6 +182,9 @@ impl<'a> Reader<'a> {
             return false;
         }
         let lower = name.to_ascii_lowercase();
+        if self.behind_interpreter && lower == "escape" {
+            return true;
+        }
         let repeated = match lower.as_str() {
             "escape" => std::mem::replace(&mut self.escape_given, true),
             "syntax" => self.found.directives.syntax.is_some(),
@@ -175,17 +212,7 @@ impl<'a> Reader<'a> {
                 ),
             },
             "syntax" => {
-                if !is_stock_syntax(value.value) {
-                    self.found.problems.push(
-                        Diagnostic::error(
-                            codes::NOT_SUPPORTED,
-                            format!("the Dockerfile asks for another language: {}", value.value),
-                        )
-                        .at(value.span, "not Docker's own `docker/dockerfile`")
-                        .note("Launchway reads Dockerfiles itself and runs no frontend images")
-                        .help("remove the directive if the file is an ordinary Dockerfile"),
-                    );
-                }
+                self.check_syntax(value.value, value.span);
                 self.found.directives.syntax = Some(owned);
             }
             _ => {
@@ -194,6 +221,44 @@ impl<'a> Reader<'a> {
             }
         }
         true
+    }
+
+    /// Other languages name their frontend in `//` comments or in JSON.
+    fn other_syntax(&mut self) {
+        let text = &self.text[self.first..];
+        let line = text.lines().find(|line| !line.starts_with("#!"));
+        let in_comment = line.and_then(|line| {
+            let (name, value) = line.strip_prefix("//")?.split_once('=')?;
+            (name.trim().eq_ignore_ascii_case("syntax")).then(|| value.trim())
+        });
+        let (found, place) = match (in_comment, line) {
+            (Some(value), _) => (value.to_owned(), value),
+            (None, Some(line)) if line.trim_start().starts_with('{') => {
+                let json: Option<serde_json::Value> = serde_json::from_str(text).ok();
+                match json.and_then(|json| Some(json.get("syntax")?.as_str()?.to_owned())) {
+                    Some(value) => (value, line),
+                    None => return,
+                }
+            }
+            _ => return,
+        };
+        let start = place.as_ptr() as usize - self.text.as_ptr() as usize;
+        self.check_syntax(&found, Span::new(self.source, start..start + place.len()));
+    }
+
+    fn check_syntax(&mut self, syntax: &str, place: Span) {
+        if is_stock_syntax(syntax) {
+            return;
+        }
+        self.found.problems.push(
+            Diagnostic::error(
+                codes::NOT_SUPPORTED,
+                format!("the Dockerfile asks for another language: {syntax}"),
+            )
+            .at(place, "not Docker's own `docker/dockerfile`")
+            .note("Launchway reads Dockerfiles itself and runs no frontend images")
+            .help("remove the directive if the file is an ordinary Dockerfile"),
+        );
     }
 
     /// Looks whether the options of checks can be read, and name checks.

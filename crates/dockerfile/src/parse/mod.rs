@@ -26,6 +26,7 @@ pub(crate) use files::{check_from, remote_source};
 pub use files::{is_http_source, is_remote_source};
 use instruction::{Item, NAMES, Reader};
 pub use lines::is_stock_syntax;
+pub(crate) use signal::is_signal;
 
 use crate::{
     ArgInstruction, Directives, Dockerfile, Instruction, InstructionKind, Stage, Written, codes,
@@ -119,6 +120,13 @@ pub fn instruction_names() -> &'static [&'static str] {
 /// Whether a whole command is nothing but one heredoc.
 pub(crate) fn is_heredoc_word(word: &str) -> bool {
     heredoc::delimiter(word).is_some()
+}
+
+/// Whether a text is one word of `ENV` and `LABEL`.
+pub(crate) fn is_one_word(text: &str, escape: char, source: SourceId) -> bool {
+    let line = line::Line::new(source, text, 0);
+    let words = words::quoted_words(line.whole(), escape);
+    matches!(words.as_slice(), [word] if word.text == text)
 }
 
 #[derive(Default)]

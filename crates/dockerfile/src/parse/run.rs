@@ -26,19 +26,16 @@ pub(super) fn read(reader: &mut Reader, split: &Split<'_>) -> Option<Run> {
             Err(problem) => reader.problems.push(problem),
         }
     }
-    let network = match flags.value("network") {
+    let network = match flags.values("network").next() {
         None => RunNetwork::Default,
         Some(value) => network(&value, &mut reader.problems),
     };
-    if let Some(value) = flags.value("security") {
+    if let Some(value) = flags.values("security").next() {
         security(&value, &mut reader.problems);
     }
     let command = reader.command(split.arguments)?;
-    let nothing = match &command {
-        CommandLine::Shell(text) => text.is_empty(),
-        CommandLine::Exec(arguments) => arguments.is_empty(),
-    };
-    if nothing {
+    // A shell that is told nothing does nothing; a list has to name a program.
+    if matches!(&command, CommandLine::Exec(arguments) if arguments.is_empty()) {
         reader.arguments(split, "needs a command", "write `RUN command …`");
         return None;
     }

@@ -134,7 +134,52 @@ fn directives_stand_at_the_top_only() {
             "# syntax=docker.io/docker/dockerfile:1@sha256:ab\nFROM scratch",
             &[],
         ),
+        (
+            "# syntax=mirror.example/docker/dockerfile:1-labs\nFROM scratch",
+            &[],
+        ),
+        (
+            "# syntax=dockerfile\nFROM scratch",
+            &[(codes::NOT_SUPPORTED, "dockerfile")],
+        ),
+        (
+            "#!/bin/x\n# syntax=a/b\nFROM scratch",
+            &[(codes::NOT_SUPPORTED, "a/b")],
+        ),
+        // `escape` counts only where nothing stands above it.
+        ("#!/bin/x\n# escape=x\nFROM scratch", &[]),
+        (
+            "// syntax=a/b\nFROM scratch",
+            &[
+                (codes::UNKNOWN_INSTRUCTION, "//"),
+                (codes::NOT_SUPPORTED, "a/b"),
+            ],
+        ),
+        (
+            "{\"syntax\": \"a/b\"}",
+            &[
+                (codes::UNKNOWN_INSTRUCTION, "{\"syntax\":"),
+                (codes::NOT_SUPPORTED, "{\"syntax\": \"a/b\"}"),
+                (codes::NO_STAGE, "{\"syntax\": \"a/b\"}"),
+            ],
+        ),
+        (
+            "# check=skipp=all\nFROM scratch",
+            &[(codes::BAD_DIRECTIVE, "skipp=all")],
+        ),
+        (
+            "# check=skip=UndefinedVars\nFROM scratch",
+            &[(codes::UNKNOWN_CHECK, "skip=UndefinedVars")],
+        ),
+        ("FROM scratch\n\\\n", &[(codes::UNKNOWN_INSTRUCTION, "\\")]),
     ]);
+}
+
+#[test]
+fn lines_end_some_day() {
+    let line = |length: usize| format!("FROM scratch\nLABEL a={}\n", "x".repeat(length - 8));
+    assert_eq!(problems(&line(65_535)), []);
+    assert_eq!(problems(&line(65_536)), [("LW0227", String::new())]);
 }
 
 #[test]
@@ -159,7 +204,7 @@ fn command_forms() {
         ("FROM a\nCMD [\"a\", 1]", &[(codes::BAD_JSON, "[\"a\", 1]")]),
         ("FROM a\nSHELL /bin/sh", &[(codes::BAD_JSON, "/bin/sh")]),
         ("FROM a\nSHELL []", &[(codes::BAD_ARGUMENTS, "[]")]),
-        ("FROM a\nRUN", &[(codes::BAD_ARGUMENTS, "RUN")]),
+        ("FROM a\nRUN []", &[(codes::BAD_ARGUMENTS, "[]")]),
     ]);
 }
 
@@ -360,6 +405,7 @@ fn flags_of_run() {
     assert_eq!(flags.mounts.len(), 1);
     check_problems(&[
         ("FROM a\nRUN --network=x y", &[(codes::BAD_FLAG, "x")]),
+        ("FROM a\nRUN --network= y", &[(codes::BAD_FLAG, "")]),
         (
             "FROM a\nRUN --security=insecure y",
             &[(codes::NOT_SUPPORTED, "insecure")],

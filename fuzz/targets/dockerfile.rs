@@ -1,0 +1,4 @@
+//! Dockerfiles.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| launchway_dockerfile::fuzzing::dockerfile(bytes));
