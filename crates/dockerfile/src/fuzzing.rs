@@ -112,7 +112,10 @@ pub fn ignore(bytes: &[u8]) {
         .as_bytes()
         .windows(2)
         .any(|pair| pair[0] == b'\\' && pair[1].is_ascii_alphanumeric());
-    if text.len() > 200 || has_named_class || has_letter_class || text.contains('\r') {
+    // The slow matcher tries every way that stars can match.
+    let many_stars = rules.matches('*').count() > 6;
+    if text.len() > 200 || many_stars || has_named_class || has_letter_class || text.contains('\r')
+    {
         return;
     }
     let parsed = IgnoreRules::parse(rules);

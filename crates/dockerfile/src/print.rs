@@ -71,7 +71,10 @@ impl Printer {
     }
 
     fn end(&mut self, heredocs: &[&Heredoc]) {
-        // A last line can end like a continuation when it was one, of nothing.
+        // A last line can end with a space, or like a continuation, when it was one, of nothing.
+        if self.text.ends_with([' ', '\t']) {
+            self.text.push(self.escape);
+        }
         let line = self.text.rsplit('\n').next().unwrap_or_default();
         let before = line.trim_end_matches([' ', '\t']).strip_suffix(self.escape);
         if before.is_some_and(|before| !before.ends_with(self.escape)) {
