@@ -5,6 +5,7 @@
 
 mod common;
 
+use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::fs;
 use std::os::unix::ffi::OsStringExt;
@@ -25,7 +26,11 @@ enum Kind {
     File(Vec<u8>),
     Dir,
     Symlink(Vec<u8>),
+    /// So many bytes without content, and one at the end.
+    Sparse(u64),
     Fifo,
+    /// Nothing without its process: it is left out of layers.
+    Socket,
     Device {
         block: bool,
         major: u32,
@@ -41,7 +46,11 @@ struct Node {
     mode: u32,
     owner: (u32, u32),
     mtime: i64,
-    xattrs: std::collections::BTreeMap<String, Vec<u8>>,
+    /// The part of a second, which layers do not keep.
+    nanoseconds: i64,
+    /// A program that may bind low ports.
+    capable: bool,
+    xattrs: BTreeMap<String, Vec<u8>>,
 }
 
 fn name() -> impl Strategy<Value = Vec<u8>> {
@@ -68,6 +77,8 @@ fn node() -> impl Strategy<Value = Node> {
         4 => Just(Kind::Dir),
         2 => "[a-z/.]{1,150}".prop_map(|target| Kind::Symlink(target.into_bytes())),
         1 => Just(Kind::Fifo),
+        1 => Just(Kind::Socket),
+        1 => (0..20_000_000_u64).prop_map(Kind::Sparse),
         1 => (any::<bool>(), 1..4000_u32, 0..100_000_u32)
             .prop_map(|(block, major, minor)| Kind::Device { block, major, minor }),
         2 => any::<prop::sample::Index>().prop_map(Kind::Link),
@@ -87,16 +98,24 @@ fn node() -> impl Strategy<Value = Node> {
         }),
         0..2,
     );
-    (kind, 0..0o10000_u32, (id(), id()), mtime, xattrs).prop_map(
-        |(kind, mode, owner, mtime, xattrs)| Node {
+    let fraction = prop_oneof![Just(0_i64), 1..1_000_000_000_i64];
+    let capable = prop::bool::weighted(0.2);
+    let times = (mtime, fraction);
+    (kind, 0..0o10000_u32, (id(), id()), times, capable, xattrs).prop_map(
+        |(kind, mode, owner, (mtime, nanoseconds), capable, xattrs)| Node {
             kind,
             mode,
             owner,
             mtime,
+            nanoseconds,
+            capable,
             xattrs,
         },
     )
 }
+
+/// `cap_net_bind_service=ep`, as `setcap` writes it.
+const CAPABILITY: [u8; 20] = [1, 0, 0, 2, 0, 4, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
 
 /// Makes the tree; what cannot be made at a path (because a file is in the way) is passed over.
 fn build(root: &Path, nodes: &[(PathBuf, Node)]) {
@@ -113,8 +132,12 @@ fn build(root: &Path, nodes: &[(PathBuf, Node)]) {
         }
         let ok = match &node.kind {
             Kind::File(content) => fs::write(&full, content).is_ok(),
+            Kind::Sparse(length) => fs::File::create(&full).is_ok_and(|file| {
+                std::os::unix::fs::FileExt::write_at(&file, b"x", *length).is_ok()
+            }),
             Kind::Dir => fs::create_dir(&full).is_ok(),
             Kind::Symlink(target) => symlink(OsString::from_vec(target.clone()), &full).is_ok(),
+            Kind::Socket => mknodat(CWD, &full, FileType::Socket, Mode::RUSR, 0).is_ok(),
             Kind::Fifo => mknodat(CWD, &full, FileType::Fifo, Mode::RUSR, 0).is_ok(),
             Kind::Device {
                 block,
@@ -135,7 +158,7 @@ fn build(root: &Path, nodes: &[(PathBuf, Node)]) {
         if !ok {
             continue;
         }
-        if matches!(node.kind, Kind::File(_)) {
+        if matches!(node.kind, Kind::File(_) | Kind::Sparse(_)) {
             files.push(full.clone());
         }
         made.push((full, node));
@@ -159,11 +182,20 @@ fn build(root: &Path, nodes: &[(PathBuf, Node)]) {
                 let _ = lsetxattr(full, name.as_str(), value, XattrFlags::empty());
             }
         }
+        if node.capable && matches!(node.kind, Kind::File(_)) {
+            // Changing the owner would take it away, so it comes last.
+            let _ = lsetxattr(
+                full,
+                "security.capability",
+                &CAPABILITY,
+                XattrFlags::empty(),
+            );
+        }
     }
     for (full, node) in made.iter().rev() {
         let time = Timespec {
             tv_sec: node.mtime,
-            tv_nsec: 0,
+            tv_nsec: node.nanoseconds,
         };
         let times = Timestamps {
             last_access: time,
@@ -171,6 +203,61 @@ fn build(root: &Path, nodes: &[(PathBuf, Node)]) {
         };
         utimensat(CWD, full, &times, AtFlags::SYMLINK_NOFOLLOW).unwrap();
     }
+}
+
+/// What stands in a directory, as a layer is to keep it: no sockets, whole seconds.
+fn plain(root: &Path) -> BTreeMap<PathBuf, Plain> {
+    use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _};
+    let mut found = BTreeMap::new();
+    let mut waiting = vec![PathBuf::new()];
+    while let Some(path) = waiting.pop() {
+        let full = root.join(&path);
+        let metadata = full.symlink_metadata().unwrap();
+        let kind = metadata.file_type();
+        if kind.is_socket() {
+            continue;
+        }
+        if kind.is_dir() {
+            let names = fs::read_dir(&full).unwrap();
+            waiting.extend(names.map(|entry| path.join(entry.unwrap().file_name())));
+        }
+        if path.as_os_str().is_empty() {
+            continue;
+        }
+        let content = if kind.is_file() {
+            launchway_oci::Hasher::digest(&fs::read(&full).unwrap()).to_string()
+        } else if kind.is_symlink() {
+            format!("{:?}", fs::read_link(&full).unwrap())
+        } else {
+            String::new()
+        };
+        let is_device = kind.is_block_device() || kind.is_char_device();
+        let mut capability = [0; 64];
+        let length = rustix::fs::lgetxattr(&full, "security.capability", &mut capability[..]);
+        let plain = Plain {
+            mode: metadata.mode(),
+            owner: (metadata.uid(), metadata.gid()),
+            mtime: metadata.mtime(),
+            device: if is_device { metadata.rdev() } else { 0 },
+            links: if kind.is_dir() { 0 } else { metadata.nlink() },
+            capability: capability[..length.unwrap_or(0)].to_vec(),
+            content,
+        };
+        found.insert(path, plain);
+    }
+    found
+}
+
+#[derive(Debug, PartialEq, Eq)]
+struct Plain {
+    /// With the kind.
+    mode: u32,
+    owner: (u32, u32),
+    mtime: i64,
+    device: u64,
+    links: u64,
+    capability: Vec<u8>,
+    content: String,
 }
 
 fn has_link_inside(root: &Path, path: &Path) -> bool {
@@ -203,7 +290,12 @@ proptest! {
             return Ok(());
         }
         let ((_d1, first), (_d2, second)) = (store(), store());
-        let committed = layer(&first, &Stack::default(), |upper| build(upper, &nodes));
+        let mut source = BTreeMap::new();
+        let committed = layer(&first, &Stack::default(), |upper| {
+            build(upper, &nodes);
+            source = plain(upper);
+        });
+        prop_assert_eq!(&plain(&committed.dir), &source);
         let again = layer(&second, &Stack::default(), |upper| build(upper, &nodes));
         // Unlinked times of implied directories are those of the test, so only the content of a
         // tree whose directories are all given is the same both times.
@@ -212,6 +304,7 @@ proptest! {
             let (_d3, third) = store();
             let other = import(&first, &third, &committed.diff_id, compression);
             prop_assert_eq!(snapshot(&one), snapshot(&other));
+            prop_assert_eq!(&plain(&other.layers[0].dir), &source);
             prop_assert_eq!(committed.entries, other.layers[0].entries);
             prop_assert_eq!(committed.size, other.layers[0].size);
             // An unpacked layer of our own making can be packed again to the same bytes.
