@@ -11,6 +11,8 @@ use launchway_oci::{
     BlobContent, Origin, Store, Survey, blob_name, disk_usage, image_name, layer_name,
 };
 
+use rustix::fs::FlockOperation;
+
 use super::item::{Item, ItemId, Kind};
 use super::pins::pins;
 use crate::EngineError;
@@ -62,7 +64,7 @@ pub fn inventory(store: &Store, state: &Path) -> Result<Inventory, EngineError> 
     let pinned: BTreeSet<ItemId> = pins(state)?.into_iter().flat_map(|pin| pin.items).collect();
     let door = store.shut_door()?;
     for item in &mut items {
-        item.is_held = door.is_held(item.id.as_str());
+        item.is_held |= door.is_held(item.id.as_str());
         item.is_pinned = pinned.contains(&item.id);
     }
     drop(door);
@@ -252,23 +254,53 @@ fn downloads(state: &Path) -> Result<Vec<Item>, EngineError> {
 
 fn repositories(state: &Path) -> Result<Vec<Item>, EngineError> {
     let mut items = Vec::new();
-    for (name, path) in listed(&state.join(GIT))? {
+    for (name, path) in listed(&state.join(REPOSITORIES))? {
+        if !path.is_dir() {
+            continue;
+        }
         let size = disk_usage(&path).map_err(EngineError::io("look at a git repository"))?;
-        let about = fs::read_to_string(path.join("about")).unwrap_or_default();
-        let used = used(&path.join("about")).max(used(&path));
-        items.push(item(
-            format!("git {name}"),
-            Kind::Git,
-            size,
-            used,
-            about.trim_end().to_owned(),
-        ));
+        items.push(Item {
+            is_held: repository_lock(state, &name)?.is_none(),
+            ..item(
+                format!("git {name}"),
+                Kind::Git,
+                size,
+                repository_used(state, &name),
+                "a copy of a repository".to_owned(),
+            )
+        });
     }
     Ok(items)
 }
 
-/// Where copies of git repositories are kept, one directory each.
-pub(crate) const GIT: &str = "git";
+/// Where copies of git repositories are kept, one directory each, with a lock beside it that is held by
+/// who uses it.
+pub(crate) const REPOSITORIES: &str = "repositories";
+
+/// The lock of a repository; none while somebody uses it.
+pub(crate) fn repository_lock(state: &Path, name: &str) -> Result<Option<fs::File>, EngineError> {
+    let path = state.join(REPOSITORIES).join(format!("{name}.lock"));
+    let opened = fs::File::options().read(true).open(&path);
+    let file = match opened {
+        Ok(file) => file,
+        // Nobody has ever used it under a lock: what is locked is nothing.
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            fs::File::create(&path).map_err(EngineError::io("lock a git repository"))?
+        }
+        Err(error) => return Err(EngineError::io("lock a git repository")(error)),
+    };
+    match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
+        Ok(()) => Ok(Some(file)),
+        Err(rustix::io::Errno::WOULDBLOCK) => Ok(None),
+        Err(error) => Err(EngineError::io("lock a git repository")(error.into())),
+    }
+}
+
+/// Who uses a repository makes its lock anew, and who fetches changes the directory.
+pub(crate) fn repository_used(state: &Path, name: &str) -> i64 {
+    let folder = state.join(REPOSITORIES);
+    used(&folder.join(name)).max(used(&folder.join(format!("{name}.lock"))))
+}
 
 /// When a thing of the engine was last used: its files are touched then.
 pub(crate) fn used(path: &Path) -> i64 {

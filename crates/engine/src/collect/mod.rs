@@ -9,6 +9,8 @@ mod inventory;
 mod item;
 mod pins;
 mod remove;
+#[cfg(test)]
+mod tests;
 mod verify;
 
 pub use decide::{Policy, Reason, Removal, decide};

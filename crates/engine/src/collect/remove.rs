@@ -10,7 +10,7 @@ use std::path::Path;
 use launchway_oci::{ShutDoor, Store, TempPath};
 
 use super::decide::Removal;
-use super::inventory::{GIT, listed, used};
+use super::inventory::{REPOSITORIES, listed, repository_lock, repository_used, used};
 use super::item::{Item, ItemId};
 use crate::EngineError;
 
@@ -58,10 +58,12 @@ pub fn remove(
                 continue;
             }
             let taken = take(store, state, &door, id)?;
-            if !taken.is_empty() {
-                away.extend(taken);
-                freed.removed.push(removal);
+            if taken.is_empty() {
+                // Somebody else was faster, or locked it a moment ago.
+                continue;
             }
+            away.extend(taken);
+            freed.removed.push(removal);
         }
         drop(door);
         for path in away {
@@ -83,10 +85,7 @@ fn used_now(store: &Store, state: &Path, id: &ItemId) -> i64 {
             used(&root.join("about")).max(used(&root))
         }
         ("download", hash) => used(&state.join("downloads").join(format!("{hash}.json"))),
-        ("git", name) => {
-            let root = state.join(GIT).join(name);
-            used(&root.join("about")).max(used(&root))
-        }
+        ("git", name) => repository_used(state, name),
         _ => 0,
     }
 }
@@ -109,7 +108,10 @@ fn take(
         },
         ("step", key) => store.take_away(door, &state.join("steps").join(key))?,
         ("cache-mount", hash) => store.take_away(door, &state.join("cache-mounts").join(hash))?,
-        ("git", name) => store.take_away(door, &state.join(GIT).join(name))?,
+        ("git", name) => match repository_lock(state, name)? {
+            Some(_lock) => store.take_away(door, &state.join(REPOSITORIES).join(name))?,
+            None => None,
+        },
         ("download", hash) => {
             let folder = state.join("downloads");
             // What is known of it goes first: a file nobody knows is no harm.
