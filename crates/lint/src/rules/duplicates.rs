@@ -63,7 +63,7 @@ pub(crate) fn duplicates(image: &Image, stacked: &Stacked<'_>) -> Vec<Finding> {
             Finding::new(
                 Rule::DuplicateFile,
                 "stored more than once",
-                "keep one of them and link to it: `ln -s` anywhere, `ln` within one layer",
+                "install it once, or keep one of them and link to it: `ln -s` anywhere, `ln` within one layer",
             )
             .with(spots, true)
             .in_layer(layer)
