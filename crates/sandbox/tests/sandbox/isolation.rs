@@ -94,7 +94,7 @@ fn the_host_is_out_of_reach() {
             .unwrap_or_default();
         assert!(
             [
-                "overlay", "proc", "sysfs", "tmpfs", "devtmpfs", "devpts", "mqueue"
+                "overlay", "proc", "sysfs", "tmpfs", "devpts", "mqueue", "cgroup", "cgroup2"
             ]
             .contains(&kind),
             "{line}"
