@@ -7,8 +7,9 @@ use std::io::IsTerminal as _;
 use std::path::{Path, PathBuf};
 
 use launchway_model::Platform;
+use launchway_sandbox::StackingWish;
 
-use crate::commands::{Colour, Format, Global, Progress};
+use crate::commands::{Colour, Format, Global, Progress, Stacking};
 use crate::failure::Failure;
 
 #[derive(Clone)]
@@ -22,6 +23,7 @@ pub(crate) struct Settings {
     /// Whether a live view makes sense on stderr.
     pub(crate) interactive: bool,
     pub(crate) state: PathBuf,
+    pub(crate) stacking: StackingWish,
     /// `SOURCE_DATE_EPOCH`, when it is set.
     pub(crate) epoch: Option<i64>,
     pub(crate) host_platform: Platform,
@@ -75,6 +77,12 @@ impl Settings {
             progress: global.progress,
             interactive: stderr && variable("CI").is_none(),
             state,
+            stacking: match global.stacking {
+                Stacking::Auto => StackingWish::Auto,
+                Stacking::Overlayfs => StackingWish::Overlay,
+                Stacking::FuseOverlayfs => StackingWish::Fuse,
+                Stacking::Copy => StackingWish::Copy,
+            },
             epoch,
             host_platform,
             environment,

@@ -5,7 +5,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use launchway_engine::{Cancellation, HostCa, NativeEngine};
+use launchway_diagnostics::{Diagnostic, SourceMap};
+use launchway_engine::{Cancellation, HostCa, NativeEngine, codes};
 use launchway_manifest::Family;
 use launchway_model::{Reference, RegistryHost};
 use launchway_oci::{Flavour, Store};
@@ -13,7 +14,7 @@ use launchway_registry::{
     Client, ClientError, ClientEvent, ClientOptions, Mirror, RetryPolicy, SystemCredentials,
     Variables,
 };
-use launchway_sandbox::{IdMapping, Sandbox};
+use launchway_sandbox::{IdMapping, PassedOver, Sandbox, Stacking, StackingChoice};
 
 use crate::commands::Progress;
 use crate::failure::Failure;
@@ -173,13 +174,15 @@ impl Builder {
                 help: Some("`launchway doctor` says what is missing".to_owned()),
                 exit: crate::failure::Exit::Failed,
             })?;
+        let mut notices = Vec::new();
         // Layers of the two kinds mark removals differently and cannot be mixed.
         let (flavour, state) = match mapping {
             IdMapping::Host => (Flavour::Trusted, settings.state.join("root")),
             IdMapping::Range { .. } => (Flavour::User, settings.state.join("rootless")),
             IdMapping::Single => {
-                eprintln!(
-                    "warning: no subordinate ids for this user: only files of one owner can be built (see `launchway doctor`)"
+                notices.push(
+                    "no subordinate ids for this user: only files of one owner can be built (see `launchway doctor`)"
+                        .to_owned(),
                 );
                 (Flavour::User, settings.state.join("single"))
             }
@@ -188,11 +191,15 @@ impl Builder {
             Failure::caused(format!("cannot create {}", state.display()), &error)
         })?;
         launchway_sandbox::sweep_left_groups();
+        let choice = launchway_sandbox::choose_stacking(&state, settings.stacking)
+            .map_err(|refused| unstackable(&refused))?;
+        notices.extend(stacking_notice(&choice));
         let store = Store::open(&state.join("store"), flavour)
             .map_err(|error| Failure::caused("cannot open the local store", &error))?;
         let helper = Path::new("/proc/self/exe").to_owned();
         let engine = NativeEngine::open(store.clone(), Sandbox::new(helper), &state.join("engine"))
-            .map_err(|error| Failure::caused("cannot open the engine", &error))?;
+            .map_err(|error| Failure::caused("cannot open the engine", &error))?
+            .stacking(choice.stacking, notices);
         let builder = Self {
             store,
             engine,
@@ -237,6 +244,39 @@ fn private_directory(path: &Path) -> std::io::Result<()> {
         }
         other => other,
     }
+}
+
+/// The way of stacking layers that the user asked for does not work here.
+fn unstackable(refused: &PassedOver) -> Failure {
+    let message = format!("{} cannot be used here", refused.name);
+    let diagnostic = Diagnostic::error(codes::MACHINE_LACKS, message)
+        .note(refused.why.clone())
+        .help(format!(
+            "{}, or leave --stacking and LAUNCHWAY_STACKING away",
+            refused.remedy
+        ));
+    Failure::diagnosed(vec![diagnostic], SourceMap::new())
+}
+
+/// What a user should know of the way that is used when it is not the best one.
+fn stacking_notice(choice: &StackingChoice) -> Option<String> {
+    let best = choice.passed_over.first()?;
+    let cost = match choice.stacking {
+        Stacking::Overlay => return None,
+        Stacking::Fuse { .. } => "steps that touch many files are slower",
+        Stacking::Copy => "each RUN step first copies the whole file system below it",
+    };
+    let why: Vec<String> = choice.passed_over.iter().map(ToString::to_string).collect();
+    Some(format!(
+        "layers are stacked with {}, not with {}: {cost}\n{}\nhelp: {}",
+        match choice.stacking {
+            Stacking::Copy => "copies",
+            _ => choice.stacking.name(),
+        },
+        best.name,
+        why.join("\n"),
+        best.remedy
+    ))
 }
 
 /// Runs async work, and cancels it on the first interruption; the second one ends the program.

@@ -41,3 +41,5 @@ pub const STEP_OUT_OF_MEMORY: Code = Code("LW0540");
 pub const STEP_OUT_OF_PIDS: Code = Code("LW0541");
 /// The machine cannot keep a limit that was asked for.
 pub const LIMIT_NOT_KEPT: Code = Code("LW0542");
+/// This machine does not allow or does not have what builds need.
+pub const MACHINE_LACKS: Code = Code("LW0550");

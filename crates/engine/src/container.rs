@@ -11,7 +11,7 @@ use launchway_sandbox::{Exit, MountSpec, Network, RunSpec, Stream};
 
 use crate::configure::env_pairs;
 use crate::native::{DEFAULT_PATH, NativeEngine};
-use crate::run::{environment, ids, lower, run_spec};
+use crate::run::{environment, ids, run_spec};
 use crate::users::Accounts;
 use crate::{Cancellation, EngineError, Image};
 
@@ -75,6 +75,7 @@ impl NativeEngine {
             .clone()
             .filter(|dir| !dir.is_empty())
             .unwrap_or_else(|| "/".to_owned());
+        let stacked = self.stack_to_look_at(&stack)?;
         let spec = RunSpec {
             mounts: files.collect(),
             env: environment(variables, &identity),
@@ -82,10 +83,7 @@ impl NativeEngine {
             user: ids(&identity),
             network: run.network,
             timeout: run.timeout,
-            ..RunSpec::new(
-                lower(&self.state, &stack)?,
-                argv.iter().map(OsString::from).collect(),
-            )
+            ..stacked.spec(argv.iter().map(OsString::from).collect())
         };
         let written: Mutex<(Vec<u8>, Vec<u8>)> = Mutex::default();
         let sink = |stream: Stream, bytes: &[u8]| {

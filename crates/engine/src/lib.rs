@@ -30,6 +30,7 @@ mod redact;
 mod remote;
 mod run;
 mod scope;
+mod stacked;
 mod stages;
 mod users;
 mod web;

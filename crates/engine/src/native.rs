@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use launchway_context::Context;
@@ -12,12 +13,13 @@ use launchway_dockerfile::{
 };
 use launchway_model::{ContentHasher, ExtraHost, Platform, StepLimits};
 use launchway_oci::{Compression, Layer, Stack, Store, spec};
-use launchway_sandbox::Sandbox;
+use launchway_sandbox::{Sandbox, Stacking};
 
 use crate::cache::{StepCache, step_key};
 use crate::configure::{SetHere, configure, env_pairs, set_env};
 use crate::named::{NamedSource, NamedSources, unavailable};
 use crate::scope::{PROXY_ARGS, Scope};
+use crate::stacked::Way;
 use crate::stages::{EndOnPanic, StageResult, Stages, sources_of};
 use crate::web::Downloads;
 use crate::{Cancellation, EngineError, Event, HostCa, Image, Images, Step, Web, codes};
@@ -36,6 +38,7 @@ pub struct NativeEngine {
     pub(crate) sandbox: Sandbox,
     /// Step cache and cache mounts live here.
     pub(crate) state: PathBuf,
+    pub(crate) way: Arc<Way>,
 }
 
 /// One build of one target for one platform.
@@ -92,7 +95,15 @@ impl NativeEngine {
             store,
             sandbox,
             state: state.to_owned(),
+            way: Arc::default(),
         })
+    }
+
+    /// How layers are stacked here, and what is to be told with the first build.
+    #[must_use]
+    pub fn stacking(mut self, stacking: Stacking, notices: Vec<String>) -> Self {
+        self.way = Arc::new(Way::new(stacking, notices));
+        self
     }
 
     pub fn store(&self) -> &Store {
@@ -106,6 +117,7 @@ impl NativeEngine {
         cancellation: &Cancellation,
         events: &(dyn Fn(Event) + Sync),
     ) -> Result<Image, EngineError> {
+        self.way.tell(events);
         let cache = StepCache::open(&self.state).map_err(EngineError::io("open the step cache"))?;
         let downloads = Downloads::open(&self.state, self.store.clone())
             .map_err(EngineError::io("open the downloads"))?;

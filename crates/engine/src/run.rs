@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Mutex;
 use std::time::Duration;
 
@@ -83,7 +83,12 @@ impl Build<'_> {
         };
         check_platform(state.platform(), span)?;
 
-        let working = self.engine.store.new_layer_on(&below)?;
+        let mut stacked = self.engine.stack_to_change(&below, self.events)?;
+        let spec = stacked.spec(argv.iter().map(OsString::from).collect());
+        let working = stacked
+            .working
+            .take()
+            .expect("what a step changes goes into a layer");
         if below.entry(&below_root(&workdir)).ok().flatten().is_none() && workdir != "/" {
             LayerBuilder::new(working.upper(), &below)
                 .make_directories(&workdir, (0, 0), 0o755)
@@ -103,8 +108,6 @@ impl Build<'_> {
             specs.push(script(name, content));
         }
         let spec = RunSpec {
-            upper: Some(working.upper().to_owned()),
-            work: Some(working.work().to_owned()),
             mounts: specs,
             env: environment(variables, &identity),
             cwd: workdir.into(),
@@ -119,10 +122,7 @@ impl Build<'_> {
                 .map(|host| (host.name.clone(), host.address))
                 .collect(),
             no_new_privileges: options.no_new_privileges,
-            ..RunSpec::new(
-                lower(&self.engine.state, &below)?,
-                argv.iter().map(OsString::from).collect(),
-            )
+            ..spec
         };
         let output = Mutex::new((Redactor::new(mounts.secrets(self)), Tail::default()));
         let output = || {
@@ -204,17 +204,6 @@ fn script(name: &str, content: &str) -> MountSpec {
         uid: 0,
         gid: 0,
     }
-}
-
-/// The directories to stack, the topmost first. There has to be one.
-pub(crate) fn lower(state: &Path, stack: &Stack) -> Result<Vec<PathBuf>, EngineError> {
-    let mut lower = stack.lower_dirs();
-    if lower.is_empty() {
-        let empty = state.join("empty");
-        std::fs::create_dir_all(&empty).map_err(EngineError::io("create an empty directory"))?;
-        lower.push(empty);
-    }
-    Ok(lower)
 }
 
 pub(crate) fn ids(identity: &Identity) -> UserIds {

@@ -10,12 +10,15 @@ use serde::{Deserialize, Serialize};
 
 use crate::canon::canonicalise;
 use crate::compress::{Encoder, threads};
+use crate::copied::reduce;
 use crate::error::At;
+use crate::fuse_marks;
 use crate::hash::Hasher;
 use crate::mark;
 use crate::pack::pack;
 use crate::pipe::{self, decompressed};
 use crate::spec::Descriptor;
+use crate::temp::ChangedBy;
 use crate::unpack::{Unpacked, unpack_tar};
 use crate::whole::layer_name;
 use crate::{
@@ -70,6 +73,11 @@ impl Store {
         below: &Stack,
         options: &CommitOptions,
     ) -> Result<Layer, StoreError> {
+        match &layer.changed_by {
+            ChangedBy::Overlay => {}
+            ChangedBy::Fuse => fuse_marks::translate(layer.upper(), self.flavour())?,
+            ChangedBy::Copy(copied) => reduce(layer.upper(), below, copied, self.flavour())?,
+        }
         let has_root = canonicalise(
             layer.upper(),
             below,

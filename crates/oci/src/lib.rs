@@ -7,8 +7,10 @@
 
 mod canon;
 mod compress;
+mod copied;
 mod error;
 mod export;
+mod fuse_marks;
 #[cfg(any(test, fuzzing))]
 pub mod fuzzing;
 mod hash;

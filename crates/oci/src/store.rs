@@ -21,11 +21,12 @@ use std::sync::Arc;
 
 use launchway_model::{Algorithm, Digest};
 
+use crate::copied::copy_stack;
 use crate::error::At;
 use crate::hash::{Hasher, hash_reader};
 use crate::held::{Held, ShutDoor};
 use crate::mark;
-use crate::temp::Session;
+use crate::temp::{ChangedBy, Session};
 use crate::{BlobWriter, Flavour, Stack, StoreError, TempPath, Tree, Turn, WorkingLayer};
 
 /// Blobs and layers under one directory. Clones share one handle.
@@ -362,6 +363,18 @@ impl Store {
             )
             .at("set the attributes of", upper)?;
         }
+        Ok(layer)
+    }
+
+    /// As [`new_layer_on`](Self::new_layer_on), with a copy of everything that the stack shows in the
+    /// upper directory, for machines on which nothing stacks layers. What a step changes of it becomes
+    /// the layer.
+    ///
+    /// # Errors
+    /// When the disk fails.
+    pub fn new_layer_with_all_of(&self, below: &Stack) -> Result<WorkingLayer, StoreError> {
+        let mut layer = self.new_layer_on(below)?;
+        layer.changed_by = ChangedBy::Copy(copy_stack(below, layer.upper())?);
         Ok(layer)
     }
 

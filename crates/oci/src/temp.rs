@@ -13,6 +13,7 @@ use launchway_model::Digest;
 use rustix::fs::{FlockOperation, flock};
 
 use crate::StoreError;
+use crate::copied::Copied;
 use crate::error::At;
 use crate::hash::Hasher;
 use crate::held::Held;
@@ -207,6 +208,18 @@ pub struct WorkingLayer {
     temp: TempPath,
     upper: PathBuf,
     work: PathBuf,
+    pub(crate) changed_by: ChangedBy,
+}
+
+/// What writes into an upper directory, which decides how changes are told from the rest.
+#[derive(Debug)]
+pub(crate) enum ChangedBy {
+    /// The kernel's overlay, or this program: what is there was changed.
+    Overlay,
+    /// fuse-overlayfs, with marks of its own.
+    Fuse,
+    /// Anybody: it began as a copy of everything.
+    Copy(Copied),
 }
 
 impl WorkingLayer {
@@ -216,7 +229,12 @@ impl WorkingLayer {
         for directory in [temp.path(), &upper, &work] {
             fs::create_dir(directory).at("make", directory)?;
         }
-        Ok(Self { temp, upper, work })
+        Ok(Self {
+            temp,
+            upper,
+            work,
+            changed_by: ChangedBy::Overlay,
+        })
     }
 
     #[must_use]
@@ -227,6 +245,13 @@ impl WorkingLayer {
     #[must_use]
     pub fn work(&self) -> &Path {
         &self.work
+    }
+
+    /// Says that fuse-overlayfs will stack it.
+    #[must_use]
+    pub fn for_fuse(mut self) -> Self {
+        self.changed_by = ChangedBy::Fuse;
+        self
     }
 
     /// Gives up the work directory; what is left becomes the layer.

@@ -41,9 +41,11 @@ pub(crate) fn tolerate(name: &OsStr, set: rustix::io::Result<()>) -> rustix::io:
     }
 }
 
-/// Whether an attribute is one of overlay's own marks.
+/// Whether an attribute is one of overlay's own marks, or of fuse-overlayfs'.
 pub(crate) fn is_overlay(name: &[u8]) -> bool {
-    name.starts_with(b"trusted.overlay.") || name.starts_with(b"user.overlay.")
+    name.starts_with(b"trusted.overlay.")
+        || name.starts_with(b"user.overlay.")
+        || name.starts_with(b"user.fuseoverlayfs.")
 }
 
 /// The attribute names of an open file or directory.
@@ -158,6 +160,7 @@ mod tests {
             ("security.capability", true),
             ("user.mime_type", false),
             ("user.overlay.opaque", false),
+            ("user.fuseoverlayfs.origin", false),
             ("trusted.overlay.opaque", false),
             ("trusted.x", false),
             ("security.selinux", false),

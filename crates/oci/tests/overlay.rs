@@ -17,25 +17,59 @@ const CLAMP: i64 = 1_600_000_000;
 /// Runs a shell script in an overlay over the stack and commits what it did. Returns the layer and
 /// what `find` saw in the overlay at the end, when overlays can be mounted here.
 fn run(store: &Store, below: &Stack, script: &str, ignore: &[&str]) -> (Layer, BTreeSet<String>) {
-    let working = store.new_layer_on(below).unwrap();
+    run_by(Way::Overlay, store, below, script, ignore)
+}
+
+/// How the layers below a script are stacked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Way {
+    Overlay,
+    Fuse,
+    Copy,
+}
+
+fn run_by(
+    way: Way,
+    store: &Store,
+    below: &Stack,
+    script: &str,
+    ignore: &[&str],
+) -> (Layer, BTreeSet<String>) {
+    let working = match way {
+        Way::Overlay => store.new_layer_on(below).unwrap(),
+        Way::Fuse => store.new_layer_on(below).unwrap().for_fuse(),
+        Way::Copy => store.new_layer_with_all_of(below).unwrap(),
+    };
     let merged = tempfile::tempdir().unwrap();
     let lower: Vec<_> = below
         .lower_dirs()
         .iter()
         .map(|directory| directory.display().to_string())
         .collect();
-    let mount = format!(
-        "mount -t overlay overlay -o lowerdir={},upperdir={},workdir={},redirect_dir=off,metacopy=off,index=off,xino=off {}",
+    let layers = format!(
+        "lowerdir={},upperdir={},workdir={}",
         lower.join(":"),
         working.upper().display(),
         working.work().display(),
-        merged.path().display()
     );
+    let (place, upper) = (merged.path().display(), working.upper().display());
+    let (mount, leave) = match way {
+        Way::Overlay => (
+            format!(
+                "mount -t overlay overlay -o {layers},redirect_dir=off,metacopy=off,index=off,xino=off {place}"
+            ),
+            "true",
+        ),
+        Way::Fuse => (
+            format!(
+                "fuse-overlayfs -f -o {layers} {place} 2>/dev/null & served=$!; until mountpoint -q {place}; do sleep 0.01; done"
+            ),
+            "cd /; umount $OLDPWD; wait $served",
+        ),
+        Way::Copy => (format!("mount --bind {upper} {place}"), "true"),
+    };
     let list = r"find . -mindepth 1 -printf '%P %y %m %U %G %l\n'";
-    let whole = format!(
-        "set -e; {mount}; cd {}; ( {script} ) >&2; {list}",
-        merged.path().display()
-    );
+    let whole = format!("set -e; {mount}; cd {place}; ( {script} ) >&2; {list}; {leave}");
     let output = Command::new("unshare")
         .args(["-m", "--propagation", "private", "sh", "-c", &whole])
         .output()
@@ -98,158 +132,168 @@ const BASE: &str = "
     touch usr/bin/ping; setcap cap_net_raw+ep usr/bin/ping 2>/dev/null || true
 ";
 
+/// What a script does, the stubs that are to be ignored, and what its layer lists.
+type Change = (
+    &'static str,
+    &'static str,
+    &'static [&'static str],
+    &'static [&'static str],
+);
+
+const CHANGES: &[Change] = &[
+    ("nothing", "true", &[], &[]),
+    ("reading", "cat etc/passwd; ls -R", &[], &[]),
+    (
+        "a new file",
+        "echo x > etc/new",
+        &[],
+        &["d etc", "f etc/new"],
+    ),
+    (
+        "writing the same again",
+        "cp -p etc/passwd t; cat t > etc/passwd; rm t",
+        &[],
+        &[],
+    ),
+    (
+        "touching",
+        "touch -d @5 etc/passwd",
+        &[],
+        &["d etc", "f etc/passwd"],
+    ),
+    (
+        "a mode there and back",
+        "chmod 600 etc/passwd; chmod 640 etc/passwd",
+        &[],
+        &[],
+    ),
+    (
+        "another mode",
+        "chmod 600 etc/passwd",
+        &[],
+        &["d etc", "f etc/passwd"],
+    ),
+    (
+        "a directory's mode there and back",
+        "chmod 700 usr/bin; chmod 755 usr/bin",
+        &[],
+        &[],
+    ),
+    (
+        "a directory's mode",
+        "chmod 700 usr/bin",
+        &[],
+        &["d usr", "d usr/bin"],
+    ),
+    (
+        "made and removed again",
+        "mkdir etc/d; touch etc/d/x; rm -r etc/d",
+        &[],
+        &[],
+    ),
+    ("a removal", "rm etc/hosts", &[], &["d etc", "w etc/hosts"]),
+    ("a removed tree", "rm -r var", &[], &["w var"]),
+    (
+        "removed and made again",
+        "rm -r var/lib/x; mkdir var/lib/x; echo 3 > var/lib/x/3",
+        &[],
+        &["d var", "d var/lib", "o var/lib/x", "f var/lib/x/3"],
+    ),
+    (
+        "a file over a directory",
+        "rm -r var; echo f > var",
+        &[],
+        &["f var"],
+    ),
+    (
+        "a directory over a file",
+        "rm etc/hosts; mkdir etc/hosts; touch etc/hosts/x",
+        &[],
+        &["d etc", "d etc/hosts", "f etc/hosts/x"],
+    ),
+    (
+        "new directories are not opaque",
+        "mkdir -p opt/a/b",
+        &[],
+        &["d opt", "d opt/a", "d opt/a/b"],
+    ),
+    (
+        "another name for an old file",
+        "ln etc/passwd etc/second",
+        &[],
+        &["d etc", "f etc/second"],
+    ),
+    (
+        "a split hard link",
+        "echo more >> usr/bin/tool",
+        &[],
+        &["d usr", "d usr/bin", "f usr/bin/tool"],
+    ),
+    (
+        "a renamed directory",
+        "mv var/lib/x var/lib/y || (cp -a var/lib/x var/lib/y && rm -r var/lib/x)",
+        &[],
+        &[
+            "d var",
+            "d var/lib",
+            "w var/lib/x",
+            "d var/lib/y",
+            "f var/lib/y/1",
+            "f var/lib/y/2",
+        ],
+    ),
+    (
+        "mount stubs",
+        "touch etc/resolv.conf; mkdir -p proc; mkdir -p run/secrets; touch run/secrets/s",
+        &[
+            "etc/resolv.conf",
+            "proc",
+            "run",
+            "run/secrets",
+            "run/secrets/s",
+        ],
+        &[],
+    ),
+    (
+        "stubs beside a change",
+        "touch etc/resolv.conf etc/new; mkdir run; touch run/kept",
+        &["etc/resolv.conf", "run"],
+        &["d etc", "f etc/new", "d run", "f run/kept"],
+    ),
+    (
+        "many removals are no hard links",
+        "rm etc/hosts etc/passwd var/lib/x/1",
+        &[],
+        &[
+            "d etc",
+            "w etc/hosts",
+            "w etc/passwd",
+            "d var",
+            "d var/lib",
+            "d var/lib/x",
+            "w var/lib/x/1",
+        ],
+    ),
+    (
+        "a socket",
+        "python3 -c 'import socket; socket.socket(socket.AF_UNIX).bind(\"sock\")' || true",
+        &[],
+        &[],
+    ),
+    (
+        "devices and pipes",
+        "rm pipe; mkfifo -m 600 pipe; rm null; mknod null c 1 3",
+        &[],
+        &["p pipe"],
+    ),
+];
+
 #[test]
 fn only_changes_enter_a_layer() {
     if !can_mount() {
         return;
     }
-    for (what, script, ignore, want) in [
-        ("nothing", "true", &[][..], &[][..]),
-        ("reading", "cat etc/passwd; ls -R", &[], &[]),
-        (
-            "a new file",
-            "echo x > etc/new",
-            &[],
-            &["d etc", "f etc/new"],
-        ),
-        (
-            "writing the same again",
-            "cp -p etc/passwd t; cat t > etc/passwd; rm t",
-            &[],
-            &[],
-        ),
-        (
-            "touching",
-            "touch -d @5 etc/passwd",
-            &[],
-            &["d etc", "f etc/passwd"],
-        ),
-        (
-            "a mode there and back",
-            "chmod 600 etc/passwd; chmod 640 etc/passwd",
-            &[],
-            &[],
-        ),
-        (
-            "another mode",
-            "chmod 600 etc/passwd",
-            &[],
-            &["d etc", "f etc/passwd"],
-        ),
-        (
-            "a directory's mode there and back",
-            "chmod 700 usr/bin; chmod 755 usr/bin",
-            &[],
-            &[],
-        ),
-        (
-            "a directory's mode",
-            "chmod 700 usr/bin",
-            &[],
-            &["d usr", "d usr/bin"],
-        ),
-        (
-            "made and removed again",
-            "mkdir etc/d; touch etc/d/x; rm -r etc/d",
-            &[],
-            &[],
-        ),
-        ("a removal", "rm etc/hosts", &[], &["d etc", "w etc/hosts"]),
-        ("a removed tree", "rm -r var", &[], &["w var"]),
-        (
-            "removed and made again",
-            "rm -r var/lib/x; mkdir var/lib/x; echo 3 > var/lib/x/3",
-            &[],
-            &["d var", "d var/lib", "o var/lib/x", "f var/lib/x/3"],
-        ),
-        (
-            "a file over a directory",
-            "rm -r var; echo f > var",
-            &[],
-            &["f var"],
-        ),
-        (
-            "a directory over a file",
-            "rm etc/hosts; mkdir etc/hosts; touch etc/hosts/x",
-            &[],
-            &["d etc", "d etc/hosts", "f etc/hosts/x"],
-        ),
-        (
-            "new directories are not opaque",
-            "mkdir -p opt/a/b",
-            &[],
-            &["d opt", "d opt/a", "d opt/a/b"],
-        ),
-        (
-            "another name for an old file",
-            "ln etc/passwd etc/second",
-            &[],
-            &["d etc", "f etc/second"],
-        ),
-        (
-            "a split hard link",
-            "echo more >> usr/bin/tool",
-            &[],
-            &["d usr", "d usr/bin", "f usr/bin/tool"],
-        ),
-        (
-            "a renamed directory",
-            "mv var/lib/x var/lib/y || (cp -a var/lib/x var/lib/y && rm -r var/lib/x)",
-            &[],
-            &[
-                "d var",
-                "d var/lib",
-                "w var/lib/x",
-                "d var/lib/y",
-                "f var/lib/y/1",
-                "f var/lib/y/2",
-            ],
-        ),
-        (
-            "mount stubs",
-            "touch etc/resolv.conf; mkdir -p proc; mkdir -p run/secrets; touch run/secrets/s",
-            &[
-                "etc/resolv.conf",
-                "proc",
-                "run",
-                "run/secrets",
-                "run/secrets/s",
-            ],
-            &[],
-        ),
-        (
-            "stubs beside a change",
-            "touch etc/resolv.conf etc/new; mkdir run; touch run/kept",
-            &["etc/resolv.conf", "run"],
-            &["d etc", "f etc/new", "d run", "f run/kept"],
-        ),
-        (
-            "many removals are no hard links",
-            "rm etc/hosts etc/passwd var/lib/x/1",
-            &[],
-            &[
-                "d etc",
-                "w etc/hosts",
-                "w etc/passwd",
-                "d var",
-                "d var/lib",
-                "d var/lib/x",
-                "w var/lib/x/1",
-            ],
-        ),
-        (
-            "a socket",
-            "python3 -c 'import socket; socket.socket(socket.AF_UNIX).bind(\"sock\")' || true",
-            &[],
-            &[],
-        ),
-        (
-            "devices and pipes",
-            "rm pipe; mkfifo -m 600 pipe; rm null; mknod null c 1 3",
-            &[],
-            &["p pipe"],
-        ),
-    ] {
+    for &(what, script, ignore, want) in CHANGES {
         let (_d, store) = store();
         let (base, _) = run(&store, &base_of(&store), BASE, &[]);
         let below = Stack {
@@ -313,4 +357,35 @@ fn the_root_directory_is_an_entry_only_when_it_was_changed() {
     assert_eq!(root.mode, 0o711);
     let (next, _) = run(&store, &below, "touch g", &[]);
     assert_eq!(next.entries, 1);
+}
+
+#[test]
+fn the_layer_is_the_same_however_the_others_are_stacked() {
+    if !can_mount() {
+        return;
+    }
+    let fuse = Command::new("fuse-overlayfs")
+        .arg("--version")
+        .output()
+        .is_ok_and(|output| output.status.success());
+    if !fuse {
+        eprintln!("skipped: fuse-overlayfs (package of this name) is not installed");
+    }
+    let (_d, store) = store();
+    let (base, _) = run(&store, &base_of(&store), BASE, &[]);
+    let below = Stack {
+        layers: vec![base_of(&store).layers[0].clone(), base],
+    };
+    for &(what, script, ignore, want) in CHANGES {
+        let (expected, seen) = run(&store, &below, script, ignore);
+        for way in [Way::Fuse, Way::Copy] {
+            if way == Way::Fuse && !fuse {
+                continue;
+            }
+            let (layer, other) = run_by(way, &store, &below, script, ignore);
+            assert_eq!(listing(&store, &layer), want, "{what}, {way:?}");
+            assert_eq!(other, seen, "{what}, {way:?}");
+            assert_eq!(layer.diff_id, expected.diff_id, "{what}, {way:?}");
+        }
+    }
 }

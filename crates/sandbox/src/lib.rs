@@ -11,6 +11,7 @@ mod helper;
 mod host;
 mod sandbox;
 mod spec;
+mod stacking;
 mod user_namespace;
 mod wire;
 
@@ -19,11 +20,12 @@ pub use elf::Machine;
 pub use error::{ExecError, ExecFailure, SandboxError};
 pub use helper::{run_if_helper, sweep_left_groups};
 pub use host::{Finding, FindingState, host_findings};
-pub use sandbox::{Killer, OutputSink, Running, Sandbox, Stdio};
+pub use sandbox::{Killer, MOST_LAYERS, OutputSink, Running, Sandbox, Stdio};
 pub use spec::{
     Content, DEFAULT_PIDS, Exit, Limits, LimitsHit, MountSpec, Network, Pids, ResourceLimit,
-    RunSpec, Stream, UserIds,
+    RunSpec, Stacking, Stream, UserIds,
 };
+pub use stacking::{PassedOver, StackingChoice, StackingWish, choose_stacking};
 pub use user_namespace::{
     IdMapping, UserNamespaceError, enter_user_namespace, id_mapping, user_namespace_needed,
 };

@@ -15,7 +15,7 @@ use rustix::io::Errno;
 
 use crate::error::{ExecError, SandboxError};
 use crate::helper::MARKER;
-use crate::spec::{Exit, LimitsHit, MountSpec, RunSpec, Stream};
+use crate::spec::{Exit, LimitsHit, MountSpec, RunSpec, Stacking, Stream};
 use crate::wire::{Order, Report};
 
 /// Receives output as it comes, in pieces of no particular shape, on a thread of its own.
@@ -107,6 +107,9 @@ impl Sandbox {
     }
 }
 
+/// How many layers overlayfs stacks: the kernel's limit, less the layer for mount points.
+pub const MOST_LAYERS: usize = 498;
+
 /// What no kernel would be right to guess.
 fn check(spec: &RunSpec) -> Result<(), SandboxError> {
     let refuse = |why: String| Err(SandboxError::Spec(why));
@@ -125,10 +128,20 @@ fn check(spec: &RunSpec) -> Result<(), SandboxError> {
             "an upper directory and a work directory go together",
         ));
     }
-    // The kernel's limit, less the layer for mount points.
-    if spec.lower.len() > 498 {
+    match spec.stacking {
+        Stacking::Overlay => {}
+        Stacking::Fuse { .. } | Stacking::Copy if spec.upper.is_none() => {
+            return refuse(String::from("only overlayfs can throw changes away"));
+        }
+        Stacking::Fuse { .. } => {}
+        Stacking::Copy if !spec.lower.is_empty() => {
+            return refuse(String::from("a copy of the root is not stacked on layers"));
+        }
+        Stacking::Copy => {}
+    }
+    if spec.stacking == Stacking::Overlay && spec.lower.len() > MOST_LAYERS {
         return refuse(format!(
-            "{} layers are more than the kernel stacks (498)",
+            "{} layers are more than the kernel stacks ({MOST_LAYERS})",
             spec.lower.len()
         ));
     }
@@ -176,10 +189,15 @@ impl Running {
             std::panic::resume_unwind(panic);
         }
         let mut reports = Report::decode_all(&bytes).into_iter();
-        let first = reports.next();
+        let mut first = reports.next();
         for report in reports {
-            if let Report::Hit(hit) = report {
-                self.hit = hit;
+            match report {
+                Report::Hit(hit) => self.hit = hit,
+                // What could not be cleared away would be in the result.
+                Report::Failed { .. } if !matches!(first, Some(Report::Failed { .. })) => {
+                    first = Some(report);
+                }
+                _ => {}
             }
         }
         let Some(report) = first else {

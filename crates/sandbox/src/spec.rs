@@ -11,7 +11,9 @@ use std::time::Duration;
 pub struct RunSpec {
     /// Layer directories in overlayfs form, the topmost first. May be empty when `upper` holds the whole root.
     pub lower: Vec<PathBuf>,
-    /// Where changes go. `None` gives the command a throw-away upper directory in memory.
+    pub stacking: Stacking,
+    /// Where changes go. `None` gives the command a throw-away upper directory in memory, which the kernel's overlayfs
+    /// alone can do.
     pub upper: Option<PathBuf>,
     /// Overlayfs' work directory, on the file system of `upper`. Required when `upper` is given.
     pub work: Option<PathBuf>,
@@ -50,6 +52,7 @@ impl RunSpec {
     pub fn new(lower: Vec<PathBuf>, argv: Vec<OsString>) -> Self {
         Self {
             lower,
+            stacking: Stacking::Overlay,
             upper: None,
             work: None,
             mounts: Vec::new(),
@@ -68,6 +71,18 @@ impl RunSpec {
             no_new_privileges: false,
         }
     }
+}
+
+/// How layers become one root file system.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Stacking {
+    /// The kernel's overlayfs.
+    #[default]
+    Overlay,
+    /// The program `fuse-overlayfs`, at an absolute path.
+    Fuse { program: PathBuf },
+    /// Not at all: `lower` is empty, and `upper` holds a copy of the whole root.
+    Copy,
 }
 
 /// Something mounted into the root for the length of one run. Targets are resolved inside the root, links included.

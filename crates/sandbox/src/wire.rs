@@ -11,7 +11,7 @@ use std::time::Duration;
 use crate::elf::Machine;
 use crate::error::ExecFailure;
 use crate::spec::{
-    Content, Limits, LimitsHit, MountSpec, Network, Pids, ResourceLimit, RunSpec, UserIds,
+    Content, Limits, LimitsHit, MountSpec, Network, Pids, ResourceLimit, RunSpec, Stacking, UserIds,
 };
 
 /// What the helper is given.
@@ -21,7 +21,7 @@ pub(crate) struct Order {
     pub(crate) stdin: Option<Vec<u8>>,
 }
 
-/// What the helper says, at least once; the first report counts.
+/// What the helper says, at least once; the first report counts, unless a failure follows it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Report {
     Exited(i32),
@@ -53,6 +53,11 @@ impl Order {
         let Self { spec, stdin } = self;
         let mut out = Writer::default();
         out.list(&spec.lower, |out, path| out.path(path));
+        out.path(match &spec.stacking {
+            Stacking::Overlay => Path::new(""),
+            Stacking::Copy => Path::new("copy"),
+            Stacking::Fuse { program } => program,
+        });
         out.optional(spec.upper.as_ref(), |out, path| out.path(path));
         out.optional(spec.work.as_ref(), |out, path| out.path(path));
         out.list(&spec.mounts, Writer::mount);
@@ -100,6 +105,11 @@ impl Order {
         let mut input = Reader(&bytes);
         let spec = RunSpec {
             lower: input.list(Reader::path)?,
+            stacking: match input.path()? {
+                path if path.as_os_str().is_empty() => Stacking::Overlay,
+                path if path.is_relative() => Stacking::Copy,
+                program => Stacking::Fuse { program },
+            },
             upper: input.optional(Reader::path)?,
             work: input.optional(Reader::path)?,
             mounts: input.list(Reader::mount)?,
@@ -463,6 +473,9 @@ mod tests {
             vec!["/a".into(), "/b:c,d".into()],
             vec!["sh".into(), OsString::from_vec(vec![0xff, b'x'])],
         );
+        full.stacking = Stacking::Fuse {
+            program: "/bin/f".into(),
+        };
         full.upper = Some("/u".into());
         full.work = Some("/w".into());
         full.mounts = vec![

@@ -65,6 +65,29 @@ pub(crate) struct Global {
         help_heading = "Global options"
     )]
     pub(crate) state_dir: Option<PathBuf>,
+    /// How the layers below a RUN step are stacked
+    #[arg(
+        long,
+        global = true,
+        env = "LAUNCHWAY_STACKING",
+        value_enum,
+        default_value_t = Stacking::Auto,
+        value_name = "HOW",
+        help_heading = "Global options"
+    )]
+    pub(crate) stacking: Stacking,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Stacking {
+    /// The first of these that works here
+    Auto,
+    /// The kernel's overlayfs
+    Overlayfs,
+    /// The program fuse-overlayfs
+    FuseOverlayfs,
+    /// Not at all: each step works in a copy of the whole file system
+    Copy,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]

@@ -1,8 +1,8 @@
-//! Process 1 of the sandbox: builds the root, starts the command, reaps what is left over, and reports.
+//! Process 1 of the sandbox: enters the root, starts the command, reaps what is left over, and reports.
 
 use std::ffi::OsString;
 use std::io::Write;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -14,18 +14,20 @@ use rustix::process::{
 use rustix::thread::UnshareFlags;
 
 use super::cgroup::Group;
-use super::{Refused, Step, command, devices, mounts, overlay, scratch, sys};
+use super::root::Root;
+use super::{Refused, Step, command, sys};
 use crate::wire::{Order, Report};
 
 pub(super) fn run(
     order: &Order,
+    root: Root,
     filter: &[sys::FilterInstruction],
     caller: &UnixStream,
     supervisor: &OwnedFd,
     group: Option<Group>,
 ) -> ! {
-    let report =
-        live(order, filter, caller, supervisor, group).unwrap_or_else(|refused| refused.report());
+    let report = live(order, root, filter, caller, supervisor, group)
+        .unwrap_or_else(|refused| refused.report());
     let mut caller = caller;
     // With the caller gone there is nobody to tell.
     let _ = caller.write_all(&report.encode());
@@ -35,6 +37,7 @@ pub(super) fn run(
 
 fn live(
     order: &Order,
+    root: Root,
     filter: &[sys::FilterInstruction],
     caller: &UnixStream,
     supervisor: &OwnedFd,
@@ -68,24 +71,13 @@ fn live(
         _ => {}
     }
     expect_to_be_killed();
-    enter_root(order)?;
+    root.enter(order.spec.shm_size)?;
     // The command may look at process 1, but not into it.
     set_dumpable_behavior(DumpableBehavior::NotDumpable).step("shielding the first process")?;
     match sys::fork().step("starting the command's process")? {
         sys::Forked::Child => command::run(order, filter, caller),
         sys::Forked::Parent(command) => reap(command),
     }
-}
-
-fn enter_root(order: &Order) -> Result<(), Refused> {
-    let spec = &order.spec;
-    let scratch = scratch::Scratch::mount()?;
-    let targets = mounts::plan(spec, &scratch)?;
-    let root = overlay::mount_root(spec, &scratch, &targets)?;
-    mounts::attach_over_root(root.as_fd()).step("attaching the root")?;
-    devices::mount_kernel_file_systems(root.as_fd(), &scratch, spec.shm_size)?;
-    mounts::mount_targets(root.as_fd(), &targets)?;
-    mounts::pivot(root.as_fd())
 }
 
 /// A caller that the kernel is to spare when memory runs out does not pass that on to its steps.

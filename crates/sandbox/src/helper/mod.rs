@@ -1,7 +1,7 @@
 //! The helper: a fresh, single-threaded process of this program that turns an order into a running command.
 //!
-//! It goes through three processes. The *supervisor* is what the caller started: it leaves the caller's namespaces,
-//! watches the caller and the clock, and reports. Its child is *init*, process 1 of the sandbox, which builds the root
+//! It goes through three processes. The *supervisor* is what the caller started: it leaves the caller's namespaces, stacks the layers,
+//! watches the caller and the clock, and reports. Its child is *init*, process 1 of the sandbox, which enters the root
 //! and reaps. Init's child becomes the *command*. Init dies with the supervisor, and everything in the sandbox dies with
 //! init, so no end of the caller leaves a process or a mount behind.
 
@@ -9,13 +9,16 @@ mod cgroup;
 mod cgroup_view;
 mod command;
 mod devices;
+pub(crate) mod fuse;
 mod hierarchy;
 mod init;
 mod mounts;
-mod overlay;
+pub(crate) mod overlay;
 mod resolve;
+mod root;
 mod scratch;
 mod seccomp;
+mod stubs;
 mod supervisor;
 pub(crate) mod sys;
 
@@ -45,9 +48,9 @@ pub fn run_if_helper() {
 
 /// A step of the preparation that failed.
 #[derive(Debug)]
-struct Refused {
-    step: String,
-    source: io::Error,
+pub(crate) struct Refused {
+    pub(crate) step: String,
+    pub(crate) source: io::Error,
 }
 
 impl Refused {

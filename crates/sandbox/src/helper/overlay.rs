@@ -130,7 +130,7 @@ enum Obstacle {
 
 /// What every mount of layers is told. Without `volatile` the kernel would write the whole file system of the store to
 /// the disk at the end of each run, and each time a package manager asks for it.
-fn flags(writable: bool) -> Vec<&'static str> {
+pub(crate) fn flags(writable: bool) -> Vec<&'static str> {
     let mut flags = Vec::new();
     if user_namespace::id_mapping() != IdMapping::Host {
         flags.push("userxattr");
@@ -142,12 +142,17 @@ fn flags(writable: bool) -> Vec<&'static str> {
 }
 
 /// Features that would put references to other layers into the upper directory.
-const SETTINGS: [(&str, &str); 4] = [
+pub(crate) const SETTINGS: [(&str, &str); 4] = [
     ("index", "off"),
     ("redirect_dir", "nofollow"),
     ("metacopy", "off"),
     ("xino", "off"),
 ];
+
+/// The file system that a context was set up for.
+pub(crate) fn finish(context: BorrowedFd<'_>) -> rustix::io::Result<OwnedFd> {
+    mounts::finish_mount(context, sys::MOUNT_NO_DEVICES)
+}
 
 /// One layer per option, which Linux 6.7 and later know: any number of layers, any names.
 fn with_layer_option(
@@ -184,7 +189,7 @@ fn with_layer_option(
 }
 
 /// What the kernel has to say about a mount that failed.
-fn messages(context: BorrowedFd<'_>) -> String {
+pub(crate) fn messages(context: BorrowedFd<'_>) -> String {
     let mut all = String::new();
     let mut buffer = [0; 512];
     while let Ok(length) = rustix::io::read(context, &mut buffer)

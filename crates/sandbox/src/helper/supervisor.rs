@@ -1,4 +1,4 @@
-//! The process the caller started: leaves the caller's namespaces, watches the caller and the clock, reports the end.
+//! The process the caller started: leaves the caller's namespaces, stacks the layers, watches the caller and the clock, reports the end.
 
 use std::ffi::CString;
 use std::fs::File;
@@ -16,7 +16,7 @@ use rustix::process::{
 };
 use rustix::thread::UnshareFlags;
 
-use super::{Refused, SHIELDED_MARKER, Step, cgroup, init, seccomp, sys};
+use super::{Refused, SHIELDED_MARKER, Step, cgroup, init, root, seccomp, sys};
 use crate::spec::{LimitsHit, Network, RunSpec};
 use crate::wire::{Order, Report};
 
@@ -117,6 +117,7 @@ fn carry_out(caller: &mut UnixStream) -> Result<Report, Refused> {
             });
         }
     };
+    let (root, leftovers) = root::prepare(&order.spec)?;
     separate(&order.spec)?;
     let deadline = order
         .spec
@@ -127,10 +128,12 @@ fn carry_out(caller: &mut UnixStream) -> Result<Report, Refused> {
     let supervisor =
         pidfd_open(own, PidfdFlags::empty()).step("opening the supervisor's process")?;
     match sys::fork().step("starting the first process of the sandbox")? {
-        sys::Forked::Child => init::run(&order, &filter, caller, &supervisor, group),
+        sys::Forked::Child => init::run(&order, root, &filter, caller, &supervisor, group),
         sys::Forked::Parent(init) => {
-            drop(order);
+            drop((order, root));
             let report = watch(caller, init, deadline)?;
+            // A failure here comes after the word of init, and counts more.
+            leftovers.clear()?;
             let hit = group.as_ref().map(cgroup::Group::hit).unwrap_or_default();
             if hit != LimitsHit::default() {
                 // The first report counts for the end: that of init, or this one.

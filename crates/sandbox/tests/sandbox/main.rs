@@ -6,3 +6,4 @@ mod layers;
 mod limits;
 mod rootless;
 mod runs;
+mod stacking;
