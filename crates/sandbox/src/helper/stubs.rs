@@ -3,12 +3,13 @@
 //! They leave nothing behind: directories on the way keep their times, and a directory that the command put something
 //! into stays with that, as if the command had made it.
 
+use std::ffi::{CStr, OsStr};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{
-    AtFlags, FileType, Mode, OFlags, ResolveFlags, Timespec, Timestamps, fstat, futimens, mkdirat,
-    openat, openat2, statat, unlinkat,
+    AtFlags, Dir, FileType, Mode, OFlags, ResolveFlags, Timespec, Timestamps, fstat, futimens,
+    mkdirat, openat, openat2, statat, unlinkat,
 };
 use rustix::io::Errno;
 use rustix::mount::{UnmountFlags, unmount};
@@ -132,8 +133,35 @@ fn remove(upper: BorrowedFd<'_>, path: &Path, directory: bool) -> rustix::io::Re
         }
         AtFlags::empty()
     };
-    unlinkat(&parent, name, flags)?;
+    match unlinkat(&parent, name, flags) {
+        Err(Errno::NOTEMPTY) => {
+            clear_marks(parent.as_fd(), name)?;
+            unlinkat(&parent, name, flags)?;
+        }
+        other => other?,
+    }
     futimens(&parent, &before)
+}
+
+/// fuse-overlayfs puts two marks into every new directory. They are removed when nothing else is there.
+fn clear_marks(parent: BorrowedFd<'_>, name: &OsStr) -> rustix::io::Result<()> {
+    const MARKS: [&CStr; 2] = [c".wh..wh..opq", c".wh..opq"];
+    let how = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let directory = openat(parent, name, how, Mode::empty())?;
+    let mut found = Vec::new();
+    for entry in Dir::read_from(&directory)? {
+        let entry = entry?;
+        let name = entry.file_name();
+        if MARKS.contains(&name) {
+            found.push(name.to_owned());
+        } else if name != c"." && name != c".." {
+            return Err(Errno::NOTEMPTY);
+        }
+    }
+    for mark in found {
+        unlinkat(&directory, mark.as_c_str(), AtFlags::empty())?;
+    }
+    Ok(())
 }
 
 fn times(directory: BorrowedFd<'_>) -> rustix::io::Result<Timestamps> {
