@@ -24,6 +24,7 @@ pub(crate) const GIT: Package = package("git", "git");
 pub(crate) const CURL: Package = package("curl", "curl");
 pub(crate) const NPM: Package = package("npm", "npm");
 pub(crate) const UIDMAP: Package = package("uidmap", "newuidmap");
+pub(crate) const FUSE_OVERLAYFS: Package = package("fuse-overlayfs", "fuse-overlayfs");
 pub(crate) const BUSYBOX: Package = package("busybox-static", "busybox");
 pub(crate) const BUILDAH: Package = package("buildah", "buildah");
 /// Without it buildah starts nothing, not even a pull.

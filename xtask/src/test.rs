@@ -37,6 +37,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
         &setup::CURL,
         &setup::GIT,
         &setup::UIDMAP,
+        &setup::FUSE_OVERLAYFS,
         &setup::ZSTD,
     ])?;
     // Large, and tests say so where these are missing: only where nothing may be missing.
