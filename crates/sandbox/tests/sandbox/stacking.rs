@@ -38,8 +38,8 @@ fn stacked(place: &Place, stacking: Stacking, script: &str) -> RunSpec {
 
 fn check(stacking: Stacking) {
     let Some(place) = place() else { return };
-    fs::write(place.path("layer/etc/kept"), "kept\n").unwrap();
-    fs::create_dir(place.path("source")).unwrap();
+    fs::write(place.path("layer/etc/kept"), "kept\n").expect("a file of the test");
+    fs::create_dir(place.path("source")).expect("a file of the test");
     let script = "cat /etc/kept; ls /run/deep/er; echo $$; ls /proc | grep -c '^[0-9]'; grep -c . /etc/hosts; \
         echo new > /etc/new; echo more >> /etc/kept; rm /bin/yes; mkdir /run/deep/left";
     let mut spec = stacked(&place, stacking.clone(), script);
@@ -51,9 +51,12 @@ fn check(stacking: Stacking) {
     // The program that stacks is in nobody's sight and reach: the command is number 2, the listing itself the third.
     assert_eq!(stdout(&spec), "kept\n2\n4\n2\n", "{stacking:?}");
     let upper = |name: &str| place.path("upper").join(name);
-    assert_eq!(fs::read_to_string(upper("etc/new")).unwrap(), "new\n");
     assert_eq!(
-        fs::read_to_string(upper("etc/kept")).unwrap(),
+        fs::read_to_string(upper("etc/new")).expect("a file of the test"),
+        "new\n"
+    );
+    assert_eq!(
+        fs::read_to_string(upper("etc/kept")).expect("a file of the test"),
         "kept\nmore\n"
     );
     // Mount points are gone, but for the directory that the command put something into.
@@ -69,7 +72,7 @@ fn check(stacking: Stacking) {
     }
     assert!(upper("run/deep/left").is_dir(), "{stacking:?}");
     assert_eq!(
-        fs::read_to_string(place.path("layer/etc/kept")).unwrap(),
+        fs::read_to_string(place.path("layer/etc/kept")).expect("a file of the test"),
         "kept\n"
     );
 }
