@@ -23,7 +23,7 @@ use rustix::fs::{
 use rustix::io::Errno;
 
 use crate::error::At;
-use crate::pack::{names_in, open_dir};
+use crate::pack::{make_whiteout, names_in, open_dir};
 use crate::unpack::{Flavour, times};
 use crate::xattr;
 use crate::{EntryKind, Stack, StoreError, Tree, TreeEntry};
@@ -232,14 +232,7 @@ impl Reduce<'_> {
         if !new {
             for name in self.below.children(path).at("list", path)? {
                 if names.binary_search(&name.as_bytes().to_vec()).is_err() {
-                    mknodat(
-                        directory,
-                        &name,
-                        FileType::CharacterDevice,
-                        Mode::empty(),
-                        0,
-                    )
-                    .at("mark as removed", full.join(&name))?;
+                    make_whiteout(directory, &name).at("mark as removed", full.join(&name))?;
                 }
             }
         }

@@ -10,14 +10,13 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
 use rustix::fs::{
-    AtFlags, CWD, FileType, Mode, Timespec, Timestamps, fremovexattr, fstat, futimens, mknodat,
-    statat, unlinkat,
+    AtFlags, CWD, FileType, Timespec, Timestamps, fremovexattr, fstat, futimens, statat, unlinkat,
 };
 use rustix::io::Errno;
 
 use crate::StoreError;
 use crate::error::At;
-use crate::pack::{OPAQUE, WHITEOUT, names_in, open_dir};
+use crate::pack::{OPAQUE, WHITEOUT, make_whiteout, names_in, open_dir};
 use crate::unpack::{Flavour, times};
 use crate::xattr;
 
@@ -47,13 +46,7 @@ fn directory(at: BorrowedFd<'_>, path: &Path, flavour: Flavour) -> Result<(), St
             unlinkat(at, name_os, AtFlags::empty()).at("remove", &full)?;
         } else if let Some(removed) = name.strip_prefix(WHITEOUT) {
             unlinkat(at, name_os, AtFlags::empty()).at("remove", &full)?;
-            match mknodat(
-                at,
-                OsStr::from_bytes(removed),
-                FileType::CharacterDevice,
-                Mode::empty(),
-                0,
-            ) {
+            match make_whiteout(at, OsStr::from_bytes(removed)) {
                 Ok(()) | Err(Errno::EXIST) => {}
                 Err(error) => return Err(error).at("mark as removed", &full),
             }

@@ -11,7 +11,10 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, Stat, fstat, openat, readlinkat, statat};
+use rustix::fs::{
+    AtFlags, CWD, FileType, Mode, OFlags, Stat, fstat, mknodat, openat, readlinkat, statat,
+};
+use rustix::io::Errno;
 
 use crate::StoreError;
 use crate::error::At;
@@ -22,9 +25,23 @@ use crate::xattr::{self, Xattrs};
 pub(crate) const WHITEOUT: &[u8] = b".wh.";
 pub(crate) const OPAQUE: &[u8] = b".wh..wh..opq";
 
-/// Whether this is overlay's mark for a removed name.
+/// Whether this is a mark for a removed name: overlay's own, or ours.
 pub(crate) fn is_whiteout(stat: &Stat) -> bool {
-    FileType::from_raw_mode(stat.st_mode) == FileType::CharacterDevice && stat.st_rdev == 0
+    match FileType::from_raw_mode(stat.st_mode) {
+        FileType::CharacterDevice => stat.st_rdev == 0,
+        FileType::Socket => stat.st_mode & 0o7777 == 0,
+        _ => false,
+    }
+}
+
+/// Marks a name as removed. A file system that is an overlay itself, as a container's is, refuses overlay's mark. There,
+/// where no overlay can be mounted anyway, a socket without permissions stands for it: no layer carries sockets.
+pub(crate) fn make_whiteout(directory: impl AsFd, name: &OsStr) -> rustix::io::Result<()> {
+    let directory = directory.as_fd();
+    match mknodat(directory, name, FileType::CharacterDevice, Mode::empty(), 0) {
+        Err(Errno::PERM) => mknodat(directory, name, FileType::Socket, Mode::empty(), 0),
+        other => other,
+    }
 }
 
 /// The sorted names in a directory.

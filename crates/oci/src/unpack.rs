@@ -19,7 +19,7 @@ use rustix::fs::{
 use rustix::io::Errno;
 
 use crate::UnpackError;
-use crate::pack::{OPAQUE, WHITEOUT, is_whiteout, names_in, open_dir};
+use crate::pack::{OPAQUE, WHITEOUT, is_whiteout, make_whiteout, names_in, open_dir};
 use crate::pipe;
 use crate::tar_read::{TarEntry, TarReader};
 use crate::tar_write::TarKind;
@@ -383,8 +383,7 @@ impl Unpacker<'_> {
                 xattr::set_opaque(&directory, flavour.opaque()).doing("mark")
             }
             Some(_) => Ok(()),
-            None => mknodat(parent, name, FileType::CharacterDevice, Mode::empty(), 0)
-                .doing("make the mark of"),
+            None => make_whiteout(parent, name).doing("make the mark of"),
         }
     }
 
