@@ -14,7 +14,9 @@ use launchway_registry::{
     Client, ClientError, ClientEvent, ClientOptions, Mirror, RetryPolicy, SystemCredentials,
     Variables,
 };
-use launchway_sandbox::{IdMapping, PassedOver, Sandbox, Stacking, StackingChoice};
+use launchway_sandbox::{
+    FindingState, IdMapping, PassedOver, Sandbox, Stacking, StackingChoice, host_findings,
+};
 
 use crate::commands::Progress;
 use crate::failure::Failure;
@@ -167,13 +169,8 @@ pub(crate) struct Builder {
 
 impl Builder {
     pub(crate) fn open(settings: &Settings) -> Result<Self, Failure> {
-        let mapping =
-            launchway_sandbox::enter_user_namespace().map_err(|error| Failure::Message {
-                message: "cannot set up a user namespace to build in".to_owned(),
-                causes: vec![error.to_string()],
-                help: Some("`launchway doctor` says what is missing".to_owned()),
-                exit: crate::failure::Exit::Failed,
-            })?;
+        let mapping = launchway_sandbox::enter_user_namespace()
+            .map_err(|error| no_user_namespace(&error, settings))?;
         let mut notices = Vec::new();
         // Layers of the two kinds mark removals differently and cannot be mixed.
         let (flavour, state) = match mapping {
@@ -244,6 +241,27 @@ fn private_directory(path: &Path) -> std::io::Result<()> {
         }
         other => other,
     }
+}
+
+/// Says of it what `doctor` says.
+fn no_user_namespace(error: &dyn std::error::Error, settings: &Settings) -> Failure {
+    let message = "cannot set up a user namespace to build in";
+    let mut diagnostic = Diagnostic::error(codes::MACHINE_LACKS, message).note(error.to_string());
+    let mut cause = error.source();
+    while let Some(next) = cause {
+        diagnostic = diagnostic.note(next.to_string());
+        cause = next.source();
+    }
+    let found = host_findings(&settings.state)
+        .into_iter()
+        .find(|finding| finding.name == "user-namespaces" && finding.state != FindingState::Ok);
+    let diagnostic = match found {
+        Some(finding) => diagnostic
+            .note(finding.detail)
+            .help(finding.remedy.unwrap_or_else(|| "run as root".to_owned())),
+        None => diagnostic.help("`launchway doctor` says what is missing"),
+    };
+    Failure::diagnosed(vec![diagnostic], SourceMap::new())
 }
 
 /// The way of stacking layers that the user asked for does not work here.

@@ -319,29 +319,19 @@ fn existing(store: &Path) -> Option<&Path> {
     store.ancestors().find(|path| path.is_dir())
 }
 
-/// Not every file system can hold the upper directory of an overlay: neither another overlay, which is what a
-/// container's own files are on, nor one of another machine.
+/// Not every file system can hold the upper directory of an overlay.
 fn file_system(store: &Path) -> Finding {
-    const UNFIT: [(u64, &str); 3] = [
-        (0x794c_7630, "overlayfs"),
-        (0x6969, "NFS"),
-        (0xff53_4d42, "CIFS"),
-    ];
     let name = "store";
-    let kind = existing(store)
-        .and_then(|path| rustix::fs::statfs(path).ok())
-        // The width of the field differs between processors; the numbers have 32 bits.
-        .map(|found| found.f_type as u64 & 0xffff_ffff);
-    match kind.and_then(|kind| UNFIT.iter().find(|row| row.0 == kind)) {
-        Some((_, label)) => Finding::broken(
+    let place = store.display();
+    match existing(store).and_then(crate::stacking::file_system_of) {
+        Some(kind) => Finding::limited(
             name,
             format!(
-                "{} is on {label}, on which layers cannot be stacked",
-                store.display()
+                "{place} is on {kind}, on which overlayfs stacks no layers; they are stacked in a slower way"
             ),
-            "keep layers on a local disk; in a container, on a volume",
+            "keep layers on a local disk (--state-dir); in a container, on a volume",
         ),
-        None => Finding::ok(name, format!("layers are kept in {}", store.display())),
+        None => Finding::ok(name, format!("layers are kept in {place}")),
     }
 }
 
