@@ -93,6 +93,8 @@ pub enum Outcome {
     Same,
     /// In just those ways that the case lists.
     Chosen(Vec<Difference>),
+    /// But for what BuildKit itself builds otherwise the next time: dates, logs, caches.
+    Varies(Vec<Difference>),
     BothRefuse {
         buildkit: String,
         launchway: String,
@@ -116,6 +118,7 @@ impl Outcome {
         match self {
             Self::Same => "same",
             Self::Chosen(_) => "chosen",
+            Self::Varies(_) => "varies",
             Self::BothRefuse { .. } => "both-refuse",
             Self::Newer => "newer",
             Self::Differs(_) => "differs",
@@ -132,6 +135,7 @@ impl Outcome {
         match self {
             Self::Same
             | Self::Chosen(_)
+            | Self::Varies(_)
             | Self::BothRefuse { .. }
             | Self::Newer
             | Self::Unavailable(_) => true,
@@ -252,8 +256,15 @@ fn check(case: &Case, settings: &Settings, work: &Path) -> Verdict {
                 ));
                 if differences.is_empty() {
                     Outcome::Same
-                } else {
+                } else if matches!(case.source, Source::Own(_)) {
+                    // What is ours is written so that it does not vary.
                     Outcome::Differs(differences)
+                } else {
+                    let again = buildkit(&prepared, settings, &work.join("again"));
+                    let again = again.ok().and_then(|again| read(&again, &prepared).ok());
+                    let varies =
+                        again.map_or_else(Vec::new, |again| flatten::compare(&left, &again));
+                    judge::without_what_varies(differences, &varies)
                 }
             }
             (Err(problem), _) | (_, Err(problem)) => Outcome::Broken(problem),

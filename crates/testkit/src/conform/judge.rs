@@ -51,6 +51,17 @@ pub(super) fn ends(theirs: &Attempt, ours: &Attempt) -> Option<Outcome> {
     }
 }
 
+/// Differences that BuildKit has with itself say nothing about Launchway.
+pub(super) fn without_what_varies(differences: Vec<Difference>, varies: &[Difference]) -> Outcome {
+    let of_itself = |one: &Difference| varies.iter().any(|other| other.what == one.what);
+    let (same, other): (Vec<_>, Vec<_>) = differences.into_iter().partition(of_itself);
+    if other.is_empty() {
+        Outcome::Varies(same)
+    } else {
+        Outcome::Differs(other)
+    }
+}
+
 /// Holds an outcome against what a case of this project's corpus says of itself.
 pub(super) fn expected(case: &corpus::Case, outcome: Outcome) -> Outcome {
     if case.fails {
@@ -198,6 +209,22 @@ mod tests {
         ] {
             assert_eq!(of(theirs, ours), want, "{theirs:?} {ours:?}");
         }
+    }
+
+    #[test]
+    fn what_varies_by_itself_is_no_difference() {
+        let of = |paths: &[&str]| -> Vec<Difference> {
+            let difference = |path: &&str| Difference {
+                what: (*path).to_owned(),
+                left: None,
+                right: None,
+            };
+            paths.iter().map(difference).collect()
+        };
+        let outcome = without_what_varies(of(&["/date"]), &of(&["/date", "/log"]));
+        assert_eq!(outcome, Outcome::Varies(of(&["/date"])));
+        let outcome = without_what_varies(of(&["/date", "/f"]), &of(&["/date"]));
+        assert_eq!(outcome, Outcome::Differs(of(&["/f"])));
     }
 
     #[test]

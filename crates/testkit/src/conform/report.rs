@@ -33,7 +33,7 @@ impl Score {
     fn count(&mut self, outcome: &Outcome) {
         self.cases += 1;
         *match outcome {
-            Outcome::Same => &mut self.same,
+            Outcome::Same | Outcome::Varies(_) => &mut self.same,
             Outcome::BothRefuse { .. } => &mut self.both_refuse,
             Outcome::Chosen(_) => &mut self.chosen,
             Outcome::Newer => &mut self.newer,
@@ -97,6 +97,7 @@ impl Report<'_> {
             ("only Launchway builds", &["only-launchway-builds"]),
             ("took too long", &["timed-out"]),
             ("broken", &["broken"]),
+            ("same but for what varies by itself", &["varies"]),
             ("both refuse", &["both-refuse"]),
             ("cannot be told here", &["unavailable"]),
         ] {
@@ -195,7 +196,9 @@ impl Report<'_> {
 pub(super) fn told(verdict: &Verdict) -> String {
     let mut out = format!("{}: {}\n", verdict.name, verdict.outcome.word());
     match &verdict.outcome {
-        Outcome::Differs(differences) | Outcome::Chosen(differences) => {
+        Outcome::Differs(differences)
+        | Outcome::Chosen(differences)
+        | Outcome::Varies(differences) => {
             for difference in differences {
                 indented(&mut out, &shown(difference));
             }
@@ -259,6 +262,10 @@ fn common(reason: &str) -> String {
 fn reason(outcome: &Outcome) -> String {
     match outcome {
         Outcome::Same | Outcome::Newer => String::new(),
+        Outcome::Varies(differences) => {
+            let paths: Vec<&str> = differences.iter().map(|one| one.what.as_str()).collect();
+            paths.join(", ")
+        }
         Outcome::Chosen(differences) | Outcome::Differs(differences) => {
             let lines: Vec<String> = differences.iter().map(shown).collect();
             lines.join("\n")
@@ -317,7 +324,9 @@ fn json_of_verdict(verdict: &Verdict) -> Value {
     }
     match &verdict.outcome {
         Outcome::Same | Outcome::Newer => {}
-        Outcome::Differs(differences) | Outcome::Chosen(differences) => {
+        Outcome::Differs(differences)
+        | Outcome::Chosen(differences)
+        | Outcome::Varies(differences) => {
             value["differences"] = differences
                 .iter()
                 .map(|one| json!({"what": one.what, "buildkit": one.left, "launchway": one.right}))
