@@ -151,9 +151,7 @@ impl Tree for Stack {
                 "not a symbolic link",
             ));
         }
-        let link = open(layer, &inside(path)?, OFlags::PATH)?;
-        let target = readlinkat(&link, c"", Vec::new())?;
-        Ok(OsString::from_vec(target.into_bytes()).into())
+        read_link_in(layer, path)
     }
 
     fn xattrs(&self, path: &Path) -> io::Result<BTreeMap<OsString, Vec<u8>>> {
@@ -165,13 +163,7 @@ impl Tree for Stack {
                 Err(io::ErrorKind::NotFound.into())
             };
         };
-        match FileType::from_raw_mode(stat.st_mode) {
-            FileType::RegularFile | FileType::Directory => {
-                xattr::read(open(layer, &parts, OFlags::RDONLY)?)
-            }
-            // Every directory on the way was seen to be one, and layers never change.
-            _ => xattr::read_at(&layer.dir.join(parts.iter().collect::<PathBuf>())),
-        }
+        xattrs_in(layer, path, entry_of(&stat).kind)
     }
 }
 
@@ -231,6 +223,38 @@ fn open(layer: &Layer, parts: &[&OsStr], flags: OFlags) -> rustix::io::Result<Ow
         Mode::empty(),
         ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS,
     )
+}
+
+/// Something of a layer, by its path; no link on the way is followed.
+pub(crate) fn open_in(layer: &Layer, path: &Path, flags: OFlags) -> io::Result<OwnedFd> {
+    Ok(open(layer, &inside(path)?, flags)?)
+}
+
+/// Whether a directory of a layer hides the one below.
+pub(crate) fn is_opaque_itself(layer: &Layer, path: &Path) -> io::Result<bool> {
+    let directory = open_in(layer, path, OFlags::RDONLY | OFlags::DIRECTORY)?;
+    for mark in [Flavour::Trusted.opaque(), Flavour::User.opaque()] {
+        if xattr::is_opaque(&directory, mark)? {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
+/// The extended attributes of something in a layer that belong into a layer.
+pub(crate) fn xattrs_in(layer: &Layer, path: &Path, kind: EntryKind) -> io::Result<xattr::Xattrs> {
+    match kind {
+        EntryKind::File | EntryKind::Dir => xattr::read(open_in(layer, path, OFlags::RDONLY)?),
+        // Every directory on the way was seen to be one, and layers never change.
+        _ => xattr::read_at(&layer.dir.join(path)),
+    }
+}
+
+/// Where a symbolic link in a layer points.
+pub(crate) fn read_link_in(layer: &Layer, path: &Path) -> io::Result<PathBuf> {
+    let link = open_in(layer, path, OFlags::PATH)?;
+    let target = readlinkat(&link, c"", Vec::new())?;
+    Ok(OsString::from_vec(target.into_bytes()).into())
 }
 
 /// What a layer says about a path. Whether a directory found there ends the merging is only looked

@@ -1,6 +1,7 @@
 //! Contexts and Dockerfiles from stdin and the web, as buildx takes them.
 
 use std::io::Write as _;
+use std::process::Command;
 
 use launchway_testkit::http::{Answer, Server, Step};
 use launchway_testkit::peers;
@@ -169,4 +170,26 @@ fn urls_of_archives_and_dockerfiles() {
         refused.status.code() == Some(1) && said.contains("404"),
         "{said}"
     );
+}
+
+#[test]
+fn a_store_is_not_copied_into_itself() {
+    let lab = Lab::new("FROM scratch\nCOPY . /\n");
+    let context = lab.context();
+    let build = || {
+        let output = Command::new(env!("CARGO_BIN_EXE_launchway"))
+            .arg("--state-dir")
+            .arg(context.join("state"))
+            .args(["dockerfile", "build"])
+            .arg(&context)
+            .output()
+            .expect("starting launchway");
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        (output.status.code(), said)
+    };
+    let (code, said) = build();
+    assert_eq!(code, Some(2), "{said}");
+    assert!(said.contains("is in the build context"), "{said}");
+    lab.write(".dockerignore", "state\n");
+    assert_eq!(build().0, Some(0));
 }

@@ -31,9 +31,11 @@ fn a_step_that_needs_too_much_memory_says_so() {
         assert!(outcome.stderr.contains(words), "{}", outcome.stderr);
     }
     // Within its limits it builds, and without limits nothing is built again.
-    let limited = lab.digest(&["--memory", "1g", "--pids-limit", "50", "--cpus", "1.5"]);
-    assert_eq!(lab.digest(&[]), limited);
-    let outcome = lab.build(&["--ulimit", "nofile=99", "--shm-size", "1m"]);
+    let epoch = ["--build-arg", "SOURCE_DATE_EPOCH=1000000000"];
+    let with = |more: &[&'static str]| [&epoch, more].concat();
+    let limited = with(&["--memory", "1g", "--pids-limit", "50", "--cpus", "1.5"]);
+    assert_eq!(lab.digest(&epoch), lab.digest(&limited));
+    let outcome = lab.build(&with(&["--ulimit", "nofile=99", "--shm-size", "1m"]));
     assert!(
         outcome.stderr.contains("CACHED") || outcome.stderr.contains("cached"),
         "{}",

@@ -21,7 +21,6 @@ use rustix::io::Errno;
 
 use super::{ExportedFiles, Found, each};
 use crate::error::At;
-use crate::tree::Tree;
 use crate::unpack::{remove_tree, times};
 use crate::{EntryKind, StoreError};
 
@@ -163,7 +162,7 @@ impl FolderWriter<'_> {
         name: &OsStr,
         found: &Found<'_>,
     ) -> Result<(), StoreError> {
-        let (tree, source, entry) = (found.tree, found.source, &found.entry);
+        let (source, entry) = (found.source, &found.entry);
         let shown = || self.at(found.path);
         if let Some(first) = found.link {
             let directory = self.directory(first.parent().unwrap_or(Path::new("")))?;
@@ -184,11 +183,11 @@ impl FolderWriter<'_> {
                 )
                 .at("make", shown())?;
                 let mut made = File::from(made);
-                let mut content = tree.open(source).at("open", source)?;
+                let mut content = found.open().at("open", source)?;
                 io::copy(&mut content, &mut made).at("write", shown())?;
             }
             EntryKind::Symlink => {
-                let target = tree.read_link(source).at("read the link", source)?;
+                let target = found.read_link().at("read the link", source)?;
                 symlinkat(&target, parent, name).at("make", shown())?;
             }
             kind => {
@@ -215,13 +214,10 @@ impl FolderWriter<'_> {
     /// Extended attributes that this file system takes. Capabilities are not given to files of this
     /// machine; BuildKit's are lost too, as it sets the owner after them.
     fn attributes(&self, found: &Found<'_>, parent: BorrowedFd<'_>, name: &OsStr) {
-        if found.source.as_os_str().is_empty() {
-            return;
-        }
         let path = Path::new("/proc/self/fd")
             .join(parent.as_raw_fd().to_string())
             .join(name);
-        for (attribute, value) in found.tree.xattrs(found.source).unwrap_or_default() {
+        for (attribute, value) in found.xattrs().unwrap_or_default() {
             if attribute.as_bytes().starts_with(b"user.") {
                 let _ = rustix::fs::lsetxattr(&path, &attribute, &value, XattrFlags::empty());
             }

@@ -4,14 +4,21 @@
 //! seen through its [`Stack`], so removals and what is below an opaque directory never show.
 
 mod folder;
+mod merged;
 mod tar;
 
 use std::collections::HashMap;
 use std::ffi::OsString;
+use std::fs::File;
+use std::io;
 use std::path::{Path, PathBuf};
 
-use crate::tree::{TreeEntry, walk};
-use crate::{EntryKind, Stack, StoreError};
+use rustix::fs::OFlags;
+
+use crate::stack::{open_in, read_link_in, xattrs_in};
+use crate::tree::TreeEntry;
+use crate::xattr::Xattrs;
+use crate::{EntryKind, Layer, Stack, StoreError};
 
 pub use folder::write_files_to_folder;
 pub use tar::write_files_to_tar;
@@ -24,10 +31,11 @@ pub struct ExportedFiles {
     pub files: Stack,
 }
 
-/// One thing to write, with the tree it comes from.
+/// One thing to write, with the layer it comes from.
 struct Found<'a> {
-    tree: &'a Stack,
-    /// In its own tree.
+    /// Nothing for the folder of one image, which no layer has.
+    layer: Option<&'a Layer>,
+    /// In its layer.
     source: &'a Path,
     /// In what is written; never empty.
     path: &'a Path,
@@ -44,11 +52,10 @@ fn each(
 ) -> Result<(), StoreError> {
     let mut taken: HashMap<PathBuf, bool> = HashMap::new();
     for image in images {
-        let tree = &image.files;
         let top = image.folder.as_ref().map(PathBuf::from);
         if let Some(folder) = &top {
             visit(&Found {
-                tree,
+                layer: None,
                 source: Path::new(""),
                 path: folder,
                 entry: TreeEntry {
@@ -59,8 +66,8 @@ fn each(
             })?;
         }
         let mut links: HashMap<(u64, u64), PathBuf> = HashMap::new();
-        walk(tree, Path::new(""), &mut |source, entry| {
-            if source.as_os_str().is_empty() || entry.kind == EntryKind::Socket {
+        merged::walk(&image.files, &mut |source, entry, layer| {
+            if entry.kind == EntryKind::Socket {
                 return Ok(());
             }
             let path = top.as_deref().unwrap_or(Path::new("")).join(source);
@@ -69,7 +76,7 @@ fn each(
                 let is_directory = entry.kind == EntryKind::Dir;
                 match taken.insert(path.clone(), is_directory) {
                     Some(true) if is_directory => return Ok(()),
-                    Some(_) => return Err(Stop(StoreError::SamePath(path))),
+                    Some(_) => return Err(StoreError::SamePath(path)),
                     None => {}
                 }
             }
@@ -86,15 +93,13 @@ fn each(
             let mut entry = *entry;
             entry.mtime = mtime.unwrap_or(entry.mtime);
             visit(&Found {
-                tree,
+                layer: Some(layer),
                 source,
                 path: &path,
                 entry,
                 link: link.as_deref(),
             })
-            .map_err(Stop)
-        })
-        .map_err(|stop: Stop| stop.0)?;
+        })?;
     }
     Ok(())
 }
@@ -111,14 +116,21 @@ const FOLDER: TreeEntry = TreeEntry {
     inode: None,
 };
 
-/// Ends a walk.
-struct Stop(StoreError);
+impl Found<'_> {
+    fn xattrs(&self) -> io::Result<Xattrs> {
+        match self.layer {
+            Some(layer) => xattrs_in(layer, self.source, self.entry.kind),
+            None => Ok(Xattrs::new()),
+        }
+    }
 
-impl From<std::io::Error> for Stop {
-    fn from(error: std::io::Error) -> Self {
-        Self(StoreError::Read {
-            what: "files of the image",
-            source: error,
-        })
+    fn open(&self) -> io::Result<File> {
+        let layer = self.layer.ok_or(io::ErrorKind::NotFound)?;
+        Ok(open_in(layer, self.source, OFlags::RDONLY)?.into())
+    }
+
+    fn read_link(&self) -> io::Result<PathBuf> {
+        let layer = self.layer.ok_or(io::ErrorKind::NotFound)?;
+        read_link_in(layer, self.source)
     }
 }

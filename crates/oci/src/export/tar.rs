@@ -7,7 +7,6 @@ use std::os::unix::ffi::OsStrExt as _;
 use super::{ExportedFiles, Found, each};
 use crate::error::At;
 use crate::tar_write::{BLOCK, TarHeader, TarKind, write_header};
-use crate::tree::Tree;
 use crate::xattr::Xattrs;
 use crate::{EntryKind, StoreError};
 
@@ -32,7 +31,7 @@ pub fn write_files_to_tar(
 }
 
 fn entry(found: &Found<'_>, header: &mut Vec<u8>, out: &mut dyn Write) -> Result<(), StoreError> {
-    let Found { tree, entry, .. } = found;
+    let entry = &found.entry;
     let mut link = Vec::new();
     let mut xattrs = Xattrs::new();
     let kind = if let Some(first) = found.link {
@@ -40,14 +39,10 @@ fn entry(found: &Found<'_>, header: &mut Vec<u8>, out: &mut dyn Write) -> Result
         TarKind::Link
     } else {
         if entry.kind == EntryKind::Symlink {
-            let target = tree
-                .read_link(found.source)
-                .at("read the link", found.source)?;
+            let target = found.read_link().at("read the link", found.source)?;
             link = target.as_os_str().as_bytes().to_vec();
         }
-        xattrs = tree
-            .xattrs(found.source)
-            .at("read the attributes of", found.source)?;
+        xattrs = found.xattrs().at("read the attributes of", found.source)?;
         match entry.kind {
             EntryKind::File | EntryKind::Socket => TarKind::File,
             EntryKind::Dir => TarKind::Dir,
@@ -78,7 +73,7 @@ fn entry(found: &Found<'_>, header: &mut Vec<u8>, out: &mut dyn Write) -> Result
     if size == 0 {
         return Ok(());
     }
-    let content = tree.open(found.source).at("open", found.source)?;
+    let content = found.open().at("open", found.source)?;
     let copied = io::copy(&mut content.take(size), out).map_err(writing)?;
     if copied != size {
         return Err(StoreError::Read {

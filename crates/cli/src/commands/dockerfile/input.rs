@@ -134,6 +134,26 @@ fn of_folder(folder: &Path, file: Option<&Path>) -> Result<Input> {
     })
 }
 
+/// A context that holds the store would be copied into itself without end.
+pub(super) fn keeps_out(context: &Context, state: &Path) -> Result {
+    let (Ok(folder), Ok(state)) = (context.path().canonicalize(), state.canonicalize()) else {
+        return Ok(());
+    };
+    let Ok(inside) = state.strip_prefix(&folder) else {
+        return Ok(());
+    };
+    if !matches!(context.entry(inside), Ok(Some(_))) {
+        return Ok(());
+    }
+    Err(Failure::usage(
+        format!(
+            "the state directory {} is in the build context",
+            state.display()
+        ),
+        "leave it out with .dockerignore, or give another one with --state-dir",
+    ))
+}
+
 /// `dockerfile`, where there is that and no `Dockerfile`.
 fn lower_case(path: PathBuf) -> PathBuf {
     if path.file_name() == Some("Dockerfile".as_ref()) && !path.exists() {

@@ -106,7 +106,7 @@ struct Build {
     ///   tar        the files of the image as a tar
     ///   oci        the image as an OCI layout in one file, or with tar=false in a folder
     ///   docker     the same file; `docker load` takes it
-    ///   image      the image stays in the local store; with push=true it is pushed to name=REFERENCE
+    ///   image      the image in the local store; with push=true it is pushed to name=REFERENCE
     ///   registry   the same as type=image,push=true
     ///   cacheonly  nothing but the step cache
     /// A value with a comma is quoted with its name: type=local,"dest=a,b".
@@ -205,6 +205,7 @@ fn build(arguments: &Build, settings: &Settings) -> Result {
         Some(builder) => builder,
         None => Builder::open(settings)?,
     };
+    input::keeps_out(&build.context, &builder.state)?;
     build.options.host_ca = builder.host_ca(arguments.host_ca, settings)?;
     let reporter = toolbox::reporter(settings);
     let on_transfer = reporter.on_release();
