@@ -19,7 +19,13 @@ type Visit<'v> = dyn FnMut(&Path, &TreeEntry, &Layer) -> Result<(), StoreError> 
 /// Calls `visit` for everything but the root, with the layer it comes from: parents before children,
 /// siblings sorted bytewise.
 pub(super) fn walk(stack: &Stack, visit: &mut Visit<'_>) -> Result<(), StoreError> {
-    let layers: Vec<&Layer> = stack.layers.iter().rev().collect();
+    let mut layers = Vec::new();
+    for layer in stack.layers.iter().rev() {
+        layers.push(layer);
+        if layer.hides_all_below().at("look at", &layer.dir)? {
+            break;
+        }
+    }
     directory(&layers, Path::new(""), visit)
 }
 
@@ -174,5 +180,23 @@ mod tests {
             names.join(" "),
             "a a/x b b/now b/now/a b/now/a/folder c c/one c/two d d/e d/new empty gone gone/again same turned"
         );
+    }
+    #[test]
+    fn a_root_can_hide_everything_below() {
+        let folder = tempfile::tempdir().unwrap();
+        let layers = [["below", "-x"], ["!", "shown"], ["above", "a/b"]];
+        let layers = layers.iter().enumerate();
+        let stack = Stack {
+            layers: layers
+                .map(|(number, paths)| layer(folder.path(), number, paths))
+                .collect(),
+        };
+        let mut found = Vec::new();
+        walk(&stack, &mut |path, _, _| {
+            found.push(path.display().to_string());
+            Ok(())
+        })
+        .unwrap();
+        assert_eq!(found, ["a", "a/b", "above", "shown"]);
     }
 }
