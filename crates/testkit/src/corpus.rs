@@ -1,7 +1,7 @@
 //! The Dockerfiles in `corpus/`: small cases that any builder has to build alike.
 //!
 //! A case is a folder `corpus/TOPIC/NAME` with a Dockerfile and its context. Beside them may stand
-//! `case.toml` (`args`, `target`, `platform`, `file`, `secrets`, `contexts`, `fails`, `newer`, `differs`), and
+//! `case.toml` (`args`, `target`, `platform`, `file`, `secrets`, `ssh`, `contexts`, `fails`, `newer`, `differs`), and
 //! `prepare.sh` for what git does not keep. Files of the context get times of their own, the same on every machine.
 //! The Dockerfiles start from `${BASE}`, a busybox that is made here, or from `${DEBIAN}`;
 //! both default to images that everybody has, so a case can also be built by hand.
@@ -21,6 +21,7 @@ use tar::{Builder, EntryType, Header};
 use toml::de::{DeTable, DeValue};
 
 use crate::conform;
+use crate::git::{self, GitServer};
 use crate::http::{Answer, Server, Step};
 use crate::peers;
 
@@ -55,6 +56,8 @@ pub struct Case {
     file: Option<String>,
     /// Ids, and files of the case.
     secrets: BTreeMap<String, String>,
+    /// Ids of ssh agents, and key files of the case.
+    ssh: BTreeMap<String, String>,
     /// Named contexts: folders of the case, or what `--build-context` takes, in which a path after
     /// `oci-layout://` is one of the case too, and `${BASE}` and `${DEBIAN}` are filled in.
     contexts: BTreeMap<String, String>,
@@ -180,7 +183,8 @@ impl Case {
         for (name, value) in &self.contexts {
             let value = value
                 .replace("${BASE}", &bases.busybox)
-                .replace("${DEBIAN}", &bases.debian);
+                .replace("${DEBIAN}", &bases.debian)
+                .replace("${WEB}", bases.web.as_deref().unwrap_or_default());
             let value = match value.split_once("://") {
                 Some(("oci-layout", path)) => {
                     format!("oci-layout://{}", context.join(path).display())
@@ -189,6 +193,10 @@ impl Case {
                 None => context.join(value).display().to_string(),
             };
             flag("--build-context", format!("{name}={value}").into());
+        }
+        for (id, file) in &self.ssh {
+            let file = context.join(file);
+            flag("--ssh", format!("{id}={}", file.display()).into());
         }
         for (id, file) in &self.secrets {
             let file = context.join(file);
@@ -214,6 +222,7 @@ impl Case {
             differs: Vec::new(),
             file: None,
             secrets: BTreeMap::new(),
+            ssh: BTreeMap::new(),
             contexts: BTreeMap::new(),
         }
     }
@@ -246,6 +255,7 @@ impl Case {
                 "differs" => case.differs = list(value.get_ref()).map_err(wrong)?,
                 "args" => case.args = texts(value.get_ref()).map_err(wrong)?,
                 "secrets" => case.secrets = texts(value.get_ref()).map_err(wrong)?,
+                "ssh" => case.ssh = texts(value.get_ref()).map_err(wrong)?,
                 "contexts" => case.contexts = texts(value.get_ref()).map_err(wrong)?,
                 other => return Err(wrong(format!("unknown key {other}"))),
             }
@@ -282,6 +292,16 @@ pub fn web() -> io::Result<Vec<Step>> {
         .into_iter()
         .map(|(path, answer)| Step::new("GET", path, answer).always())
         .collect())
+}
+
+/// Starts the server of what cases fetch: the files of [`web`], and the repositories of
+/// [`git::repositories`], which are made in an empty folder.
+///
+/// # Errors
+/// When git is missing or fails.
+pub async fn serve(folder: &Path) -> io::Result<Server> {
+    git::repositories(folder)?;
+    Ok(Server::start_both(web()?, GitServer::new(folder)).await)
 }
 
 /// Makes the busybox base for both platforms and puts it into the peers' registry.

@@ -180,6 +180,16 @@ impl Server {
         .await
     }
 
+    /// Starts a server whose handler answers what fits no step.
+    pub async fn start_both<H: Handler>(steps: Vec<Step>, handler: H) -> Self {
+        Self::listen(|_| Script {
+            steps,
+            handler: Some(Box::new(handler)),
+            ..Script::default()
+        })
+        .await
+    }
+
     async fn listen(script: impl FnOnce(&str) -> Script) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0")
             .await

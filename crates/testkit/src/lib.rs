@@ -6,6 +6,7 @@ pub mod browser;
 pub mod conform;
 pub mod corpus;
 pub mod flatten;
+pub mod git;
 pub mod http;
 pub mod peers;
 pub mod proxy;
