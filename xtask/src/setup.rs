@@ -21,6 +21,9 @@ pub(crate) const QEMU_ARM64: Package = package("qemu-user-static", "qemu-aarch64
 pub(crate) const QEMU_AMD64: Package = package("qemu-user-static", "qemu-x86_64-static");
 pub(crate) const DPKG: Package = package("dpkg", "dpkg-deb");
 pub(crate) const GIT: Package = package("git", "git");
+pub(crate) const SSH: Package = package("openssh-client", "ssh-agent");
+/// For tests, which start it themselves.
+pub(crate) const SSHD: Package = package("openssh-server", "/usr/sbin/sshd");
 pub(crate) const CURL: Package = package("curl", "curl");
 pub(crate) const NPM: Package = package("npm", "npm");
 pub(crate) const UIDMAP: Package = package("uidmap", "newuidmap");
@@ -95,6 +98,8 @@ pub(crate) fn ensure(packages: &[&Package]) -> Result<()> {
     shell::quietly(
         Command::new("apt-get")
             .env("DEBIAN_FRONTEND", "noninteractive")
+            // Nothing that is installed for tests is to be started as a service.
+            .env("RUNLEVEL", "1")
             .args(["install", "--yes", "-qq", "--no-install-recommends"])
             .args(&missing),
     )?;

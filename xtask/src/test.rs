@@ -36,6 +36,8 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
         &setup::CERTIFICATES,
         &setup::CURL,
         &setup::GIT,
+        &setup::SSH,
+        &setup::SSHD,
         &setup::UIDMAP,
         &setup::FUSE_OVERLAYFS,
         &setup::ZSTD,

@@ -194,9 +194,14 @@ impl Builder {
         let store = Store::open(&state.join("store"), flavour)
             .map_err(|error| Failure::caused("cannot open the local store", &error))?;
         let helper = Path::new("/proc/self/exe").to_owned();
-        let engine = NativeEngine::open(store.clone(), Sandbox::new(helper), &state.join("engine"))
-            .map_err(|error| Failure::caused("cannot open the engine", &error))?
-            .stacking(choice.stacking, notices);
+        let engine = NativeEngine::open(
+            store.clone(),
+            Sandbox::new(helper),
+            &state.join("engine"),
+            settings.environment_text(),
+        )
+        .map_err(|error| Failure::caused("cannot open the engine", &error))?
+        .stacking(choice.stacking, notices);
         let builder = Self {
             store,
             engine,

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
-use std::io;
+use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
@@ -51,6 +51,37 @@ pub fn read_ignore_rules(context: &Path, dockerfile: &Path) -> Result<IgnoreRule
         }
     }
     Ok(IgnoreRules::default())
+}
+
+/// The same in a tree whose files are not this machine's own: no link leads out of it.
+pub fn ignore_rules_in(tree: &dyn Tree, dockerfile: &Path) -> Result<IgnoreRules, ContextError> {
+    let mut own = dockerfile.as_os_str().to_owned();
+    own.push(".dockerignore");
+    for path in [PathBuf::from(own), PathBuf::from(".dockerignore")] {
+        let failed = |source| ContextError::Read {
+            path: path.clone(),
+            source,
+        };
+        if let Some(bytes) = read_in(tree, &path).map_err(failed)? {
+            let rules = IgnoreRules::parse(&String::from_utf8_lossy(&bytes));
+            return match rules.problems().first().cloned() {
+                Some((line, text)) => Err(ContextError::IgnoreLine { path, line, text }),
+                None => Ok(rules),
+            };
+        }
+    }
+    Ok(IgnoreRules::default())
+}
+
+/// A file of a tree, links followed inside it; `None` when there is none.
+pub fn read_in(tree: &dyn Tree, path: &Path) -> io::Result<Option<Vec<u8>>> {
+    let path = launchway_oci::resolve(tree, path, true)?;
+    if tree.entry(&path)?.is_none() {
+        return Ok(None);
+    }
+    let mut bytes = Vec::new();
+    tree.open(&path)?.read_to_end(&mut bytes)?;
+    Ok(Some(bytes))
 }
 
 impl Context {
@@ -419,6 +450,24 @@ mod tests {
         assert!(rules().is_excluded("keep"));
         fs::write(root.join("docs/Dockerfile.base.dockerignore"), "src\n").unwrap();
         assert!(rules().is_excluded("src") && !rules().is_excluded("keep"));
+    }
+
+    #[test]
+    fn files_of_a_foreign_tree_are_read_inside_it() {
+        let folder = sample();
+        let root = folder.path();
+        symlink("/etc/passwd", root.join(".dockerignore")).unwrap();
+        symlink("/keep", root.join("Dockerfile")).unwrap();
+        fs::write(root.join("docs/Dockerfile.dockerignore"), "src\n").unwrap();
+        let context = open(&folder, "");
+        let read = |path: &str| read_in(&context, Path::new(path)).unwrap();
+        assert_eq!(read("Dockerfile"), Some(b"x".to_vec()));
+        assert_eq!(read("../../keep"), Some(b"x".to_vec()));
+        assert_eq!(read("nothing"), None);
+        assert_eq!(read(".dockerignore"), None);
+        let rules = |path: &str| ignore_rules_in(&context, Path::new(path)).unwrap();
+        assert!(rules("Dockerfile").is_empty());
+        assert!(rules("docs/Dockerfile").is_excluded("src"));
     }
 
     #[test]

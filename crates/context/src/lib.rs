@@ -19,7 +19,7 @@ pub mod recipe;
 mod root;
 mod select;
 
-pub use context::{Context, read_ignore_rules};
+pub use context::{Context, ignore_rules_in, read_ignore_rules, read_in};
 pub use digest::{ContextDigest, digest};
 pub use error::ContextError;
 pub use filter::{Filter, Verdict};

@@ -171,8 +171,10 @@ pub struct Add {
     pub chmod: Option<Spanned<String>>,
     pub link: bool,
     pub exclude: Vec<Spanned<String>>,
-    /// What the content of the only source, a URL, has to be.
+    /// What the content of the only source, a URL, has to be; of a repository, its commit.
     pub checksum: Option<Spanned<String>>,
+    /// Whether a repository keeps its `.git`, where it is said.
+    pub keep_git_dir: Option<bool>,
     pub unpack: Option<bool>,
 }
 

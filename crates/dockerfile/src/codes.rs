@@ -63,6 +63,8 @@ pub const USELESS_FIELD: Code = Code("LW0226");
 /// A line is longer than 65535 bytes, which BuildKit cannot read. Break it with a continuation, or
 /// put its content into a file.
 pub const LONG_LINE: Code = Code("LW0227");
+/// The URL of a Git repository cannot be understood. Correct it as the label says.
+pub const BAD_REPOSITORY: Code = Code("LW0228");
 /// Check `StageNameCasing`: the name of a stage has capitals. Write it in lower case.
 pub const STAGE_NAME_CASING: Code = Code("LW0230");
 /// Check `FromAsCasing`: `FROM` and `AS` are in different cases. Write both alike.

@@ -9,6 +9,7 @@ pub mod codes;
 mod expand;
 #[cfg(any(test, fuzzing))]
 pub mod fuzzing;
+mod git;
 mod go_match;
 mod graph;
 mod ignore;
@@ -27,6 +28,7 @@ pub use checks::{
     BaseImage, CheckInputs, CheckSettings, CheckSettingsError, Finding, Rule, check, outside_bases,
 };
 pub use expand::{ExpandError, expand, expand_keep_quotes, expand_words};
+pub use git::{GitSource, GitTransport, git_context, git_source, is_commit, is_reference};
 pub use go_match::{PatternError, go_match};
 pub use graph::{
     BuildInputs, ContextSource, ExternalImage, ResolvedStage, StageBase, StageGraph, canonical,

@@ -35,6 +35,12 @@ pub const BAD_MOUNT: Code = Code("LW0514");
 pub const NOT_FETCHED: Code = Code("LW0515");
 /// A URL of ADD has no checksum where a result must not depend on what a server gives at the moment.
 pub const UNPINNED_URL: Code = Code("LW0516");
+/// A Git repository of ADD could not be had, or is at another commit.
+pub const NOT_CLONED: Code = Code("LW0520");
+/// An ssh agent that a step requires was not given.
+pub const AGENT_MISSING: Code = Code("LW0521");
+/// An ssh agent or a key that was given cannot be used.
+pub const AGENT_UNUSABLE: Code = Code("LW0522");
 /// The kernel killed a process of a step that came to its limit of memory.
 pub const STEP_OUT_OF_MEMORY: Code = Code("LW0540");
 /// A step that came to its limit of processes failed.

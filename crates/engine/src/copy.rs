@@ -181,6 +181,32 @@ impl LayerBuilder {
         )
     }
 
+    /// Copies a whole tree. Other than one of COPY, a folder that comes to be at the destination is
+    /// the tree's own, with its mode and time.
+    pub(crate) fn copy_folder(
+        &mut self,
+        tree: &dyn Tree,
+        destination: &str,
+        options: &CopyOptions,
+    ) -> Result<()> {
+        if destination.ends_with('/') {
+            return self.copy(tree, Path::new(""), Path::new(""), destination, options);
+        }
+        self.links.clear();
+        self.waiting.clear();
+        let target = self.resolve(destination)?;
+        let owner = match options.owner {
+            Ownership::Keep => None,
+            Ownership::Set(uid, gid) => Some((uid, gid)),
+        };
+        if let Some(parent) = target.parent() {
+            self.mkdir_all(parent, owner, options.parent_mode())?;
+        }
+        let top = Path::new("");
+        let entry = self.source_entry(tree, top)?;
+        self.copy_entry(tree, top, top, &target, &entry, false, options)
+    }
+
     /// Writes a file from memory (a heredoc of COPY).
     pub(crate) fn write_file(
         &mut self,

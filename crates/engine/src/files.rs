@@ -4,7 +4,9 @@ use std::path::{Path, PathBuf};
 
 use launchway_context::{Filter, Selected, digest, walk};
 use launchway_diagnostics::{Span, Spanned};
-use launchway_dockerfile::{Add, Copy, CopySource, Heredoc, expand_keep_quotes, is_http_source};
+use launchway_dockerfile::{
+    Add, Copy, CopySource, Heredoc, expand_keep_quotes, git_source, is_http_source,
+};
 use launchway_model::ContentHasher;
 use launchway_oci::{Stack, Tree};
 
@@ -15,7 +17,7 @@ use crate::native::{Build, StageState, StepDone};
 use crate::over::Over;
 use crate::permissions::Permissions;
 use crate::problems::{bad_archive, cannot_place, missing, unknown_user, unreadable};
-use crate::remote::check_local;
+use crate::remote::{Repository, check_local};
 use crate::users::Accounts;
 use crate::web::{self, Download};
 use crate::{EngineError, Event, Step, codes};
@@ -32,6 +34,7 @@ pub(crate) struct CopyStep<'a> {
     link: bool,
     parents: bool,
     pub(crate) checksum: Option<&'a Spanned<String>>,
+    pub(crate) keep_git_dir: Option<bool>,
     /// Whether archives are unpacked, where it is said.
     unpack: Option<bool>,
 }
@@ -49,6 +52,7 @@ impl<'a> CopyStep<'a> {
             link: copy.link,
             parents: copy.parents,
             checksum: None,
+            keep_git_dir: None,
             unpack: Some(false),
         }
     }
@@ -65,6 +69,7 @@ impl<'a> CopyStep<'a> {
             link: add.link,
             parents: false,
             checksum: add.checksum.as_ref(),
+            keep_git_dir: add.keep_git_dir,
             unpack: add.unpack,
         }
     }
@@ -86,6 +91,7 @@ pub(crate) enum Taken {
         download: Download,
         span: Span,
     },
+    Repository(Repository),
 }
 
 impl Build<'_> {
@@ -122,6 +128,11 @@ impl Build<'_> {
             taken.push(match source {
                 CopySource::Path(path) => {
                     let word = state.scope.expand(path)?;
+                    if let Some(Ok(source)) = git_source(&word).filter(|_| step.word == "ADD") {
+                        let repository = self.repository(state, step, source, path.span)?;
+                        taken.push(Taken::Repository(repository));
+                        continue;
+                    }
                     if step.word == "ADD" && is_http_source(&word) {
                         taken.push(self.download(state, step, word, path.span)?);
                         continue;
@@ -243,6 +254,15 @@ impl Build<'_> {
                         .copy(tree, &one.path, &one.matched, destination, &options)
                         .map_err(|error| cannot_place(error, *at))?;
                 }
+                Ok(())
+            }
+            Taken::Repository(repository) => {
+                let (folder, path) = self.check_out(repository)?;
+                let tree = Over::new(&path, Stack::default());
+                builder
+                    .copy_folder(&tree, destination, options)
+                    .map_err(|error| cannot_place(error, span))?;
+                drop(folder);
                 Ok(())
             }
             Taken::Web {
@@ -451,6 +471,7 @@ fn hash_taken(
                 .text("content", &download.digest.to_string())
                 .field("modified", &download.modified.to_le_bytes());
         }
+        Taken::Repository(repository) => repository.hash(key),
         Taken::Files { selected, .. } => {
             for one in selected {
                 key.text("source", &one.matched.to_string_lossy());
@@ -497,6 +518,7 @@ fn told(step: &CopyStep<'_>, taken: &[Taken], destination: &str) -> String {
             Taken::Files { word, .. } | Taken::Web { word, .. } => {
                 text.push_str(&format!(" {word}"));
             }
+            Taken::Repository(repository) => text.push_str(&format!(" {}", repository.told())),
             Taken::Text { name, .. } => text.push_str(&format!(" <<{name}")),
         }
     }

@@ -5,6 +5,7 @@
 //! from outside come through [`Images`], files of the web through [`Web`], and what is built is left in
 //! the store.
 
+mod agents;
 mod archive;
 mod cache;
 mod cancel;
@@ -28,6 +29,7 @@ mod permissions;
 mod problems;
 mod redact;
 mod remote;
+mod repository;
 mod run;
 mod scope;
 mod stacked;
@@ -44,4 +46,5 @@ pub use host_ca::HostCa;
 pub use image::{Image, Images};
 pub use named::{NamedSource, NamedSources};
 pub use native::{BuildOptions, BuildRequest, NativeEngine, Secrets};
+pub use repository::{CheckedOut, RepositoryError, Rights};
 pub use web::{Fetched, Validators, Web};

@@ -1,4 +1,4 @@
-//! The mounts of a RUN step: caches, binds, secrets, temporary file systems.
+//! The mounts of a RUN step: caches, binds, secrets, agents, temporary file systems.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File, Permissions};
@@ -12,6 +12,7 @@ use launchway_dockerfile::{CacheSharing, Run, RunMount, StageBase, expand};
 use launchway_model::ContentHasher;
 use launchway_oci::{EntryKind, Stack, WorkingLayer};
 use launchway_sandbox::{Content, MountSpec};
+use launchway_ssh::Forwarded;
 use rustix::fs::FlockOperation;
 use rustix::io::Errno;
 
@@ -32,8 +33,12 @@ pub(crate) struct PreparedMounts {
     workdir: String,
     /// What identifies the content of each bind and cache source, for the cache key.
     contents: Vec<Option<launchway_model::InputHash>>,
-    specs: Vec<MountSpec>,
-    variables: BTreeMap<String, String>,
+    pub(crate) specs: Vec<MountSpec>,
+    pub(crate) variables: BTreeMap<String, String>,
+    /// Sockets that lead to agents, for the time of the step.
+    pub(crate) agents: Vec<Forwarded>,
+    /// How many agents were asked for, given or not.
+    pub(crate) agents_asked: usize,
     _copies: Vec<WorkingLayer>,
     _locks: Vec<File>,
 }
@@ -81,7 +86,10 @@ impl PreparedMounts {
                     source.as_deref(),
                     flag.span,
                 )?),
-                RunMount::Cache { .. } | RunMount::Secret { .. } | RunMount::Tmpfs { .. } => None,
+                RunMount::Cache { .. }
+                | RunMount::Secret { .. }
+                | RunMount::Ssh { .. }
+                | RunMount::Tmpfs { .. } => None,
             });
             mounts.push((mount, flag.span));
         }
@@ -97,6 +105,8 @@ impl PreparedMounts {
             contents,
             specs: Vec::new(),
             variables: BTreeMap::new(),
+            agents: Vec::new(),
+            agents_asked: 0,
             _copies: Vec::new(),
             _locks: Vec::new(),
         })
@@ -144,6 +154,7 @@ impl PreparedMounts {
                     self._copies.push(copy);
                 }
                 RunMount::Secret { .. } => self.open_secret(build, &mount, span)?,
+                RunMount::Ssh { .. } => self.open_agent(build, state, &mount, span)?,
             }
             self.mounts.push((mount, span));
         }
@@ -206,12 +217,12 @@ impl PreparedMounts {
         })
     }
 
-    /// Secrets that were asked for as variables.
+    /// Secrets that were asked for as variables, and where the socket of an agent is.
     pub(crate) fn variables(&self) -> BTreeMap<String, String> {
         self.variables.clone()
     }
 
-    fn target(&self, target: &str) -> PathBuf {
+    pub(crate) fn target(&self, target: &str) -> PathBuf {
         absolute(&self.workdir, target).into()
     }
 

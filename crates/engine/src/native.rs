@@ -11,9 +11,11 @@ use launchway_dockerfile::{
     Dockerfile, Instruction, InstructionKind, ResolvedStage, RunNetwork, StageBase, StageGraph,
     parse_onbuild,
 };
+use launchway_git::Repositories;
 use launchway_model::{ContentHasher, ExtraHost, Platform, StepLimits};
 use launchway_oci::{Compression, Layer, Stack, Store, spec};
 use launchway_sandbox::{Sandbox, Stacking};
+use launchway_ssh::Agents;
 
 use crate::cache::{StepCache, step_key};
 use crate::configure::{SetHere, configure, env_pairs, set_env};
@@ -39,6 +41,7 @@ pub struct NativeEngine {
     /// Step cache and cache mounts live here.
     pub(crate) state: PathBuf,
     pub(crate) way: Arc<Way>,
+    pub(crate) repositories: Repositories,
 }
 
 /// One build of one target for one platform.
@@ -52,6 +55,8 @@ pub struct BuildRequest<'a> {
     pub images: &'a dyn Images,
     pub web: &'a dyn Web,
     pub secrets: &'a Secrets,
+    /// Agents of ssh by their ids.
+    pub agents: &'a Agents,
     pub options: &'a BuildOptions,
 }
 
@@ -87,15 +92,21 @@ pub struct BuildOptions {
 }
 
 impl NativeEngine {
-    /// An engine whose cache lives below `state`.
-    pub fn open(store: Store, sandbox: Sandbox, state: &Path) -> Result<Self, EngineError> {
-        std::fs::create_dir_all(state)
+    /// An engine whose cache lives below `state`. git finds programs and the network by `environment`.
+    pub fn open(
+        store: Store,
+        sandbox: Sandbox,
+        state: &Path,
+        environment: BTreeMap<String, String>,
+    ) -> Result<Self, EngineError> {
+        let repositories = Repositories::open(&state.join("repositories"), environment)
             .map_err(EngineError::io(format!("create {}", state.display())))?;
         Ok(Self {
             store,
             sandbox,
             state: state.to_owned(),
             way: Arc::default(),
+            repositories,
         })
     }
 

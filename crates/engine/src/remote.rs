@@ -1,15 +1,141 @@
 //! Sources of ADD that are not in the build context.
 
 use launchway_diagnostics::Span;
-use launchway_dockerfile::is_remote_source;
-use launchway_model::Digest;
+use std::path::PathBuf;
+
+use launchway_diagnostics::Diagnostic;
+use launchway_dockerfile::{GitSource, is_remote_source};
+use launchway_git::{Access, GitError, Resolved};
+use launchway_model::{ContentHasher, Digest};
+use launchway_oci::WorkingLayer;
 
 use crate::files::{CopyStep, Taken};
 use crate::native::{Build, StageState};
 use crate::problems::not_fetched;
+use crate::repository::{RepositoryError, Rights, with_git};
 use crate::{EngineError, codes, web};
 
+/// A repository of which it is known what it holds.
+pub(crate) struct Repository {
+    source: GitSource,
+    resolved: Resolved,
+    keep_git_dir: bool,
+    span: Span,
+}
+
+impl Repository {
+    /// What decides which files it gives.
+    pub(crate) fn hash(&self, key: &mut ContentHasher) {
+        let Self {
+            source,
+            resolved,
+            keep_git_dir,
+            ..
+        } = self;
+        key.text("repository", &resolved.commit)
+            .text("folder", &source.folder)
+            .text("submodules", &source.submodules.to_string());
+        if source.time_of_checkout {
+            key.text("times", "checkout");
+        }
+        // Addresses of submodules may be relative to the repository's.
+        if source.submodules || *keep_git_dir {
+            key.text("remote", &source.remote);
+        }
+        if *keep_git_dir {
+            key.text("keep", resolved.name.as_deref().unwrap_or_default())
+                .text("object", &resolved.object);
+        }
+    }
+
+    /// As history tells of it.
+    pub(crate) fn told(&self) -> String {
+        self.source.shown()
+    }
+}
+
 impl Build<'_> {
+    /// Finds out which commit a repository is at.
+    pub(crate) fn repository(
+        &self,
+        state: &StageState<'_>,
+        step: &CopyStep<'_>,
+        mut source: GitSource,
+        span: Span,
+    ) -> Result<Repository, EngineError> {
+        if let Some(text) = step.checksum {
+            let wanted = state.scope.expand(text)?;
+            let digits = !wanted.is_empty() && wanted.bytes().all(|byte| byte.is_ascii_hexdigit());
+            let conflict = source.commit.as_ref().is_some_and(|other| *other != wanted);
+            if !digits || conflict {
+                let label = match digits {
+                    true => "the URL names another commit",
+                    false => "of a repository it is the digits of a commit",
+                };
+                let message = format!("`{wanted}` cannot be the checksum");
+                return Err(EngineError::at(codes::BAD_WORD, text.span, message, label).into());
+            }
+            source.commit = Some(wanted);
+        }
+        let keep_git_dir = match (step.keep_git_dir, source.keep_git_dir) {
+            (Some(flag), Some(other)) if flag != other => {
+                let message = "--keep-git-dir and the URL differ";
+                let label = "this says otherwise";
+                return Err(EngineError::at(codes::BAD_WORD, span, message, label).into());
+            }
+            (flag, other) => flag.or(other).unwrap_or(false),
+        };
+        if !source.is_pinned() && !self.request.options.unpinned_urls {
+            let message = format!("{} names no commit", source.shown());
+            let label = "a family is made of what can be known before it is built";
+            return Err(EngineError::at(codes::UNPINNED_URL, span, message, label)
+                .help("write #COMMIT, all its digits, or add --checksum=COMMIT")
+                .into());
+        }
+        let resolved = self.with_git(&source, span, |access| {
+            self.engine.repositories.resolve(&source, access)
+        })?;
+        Ok(Repository {
+            source,
+            resolved,
+            keep_git_dir,
+            span,
+        })
+    }
+
+    /// Puts its files into a working layer, which has to be kept as long as they are wanted.
+    pub(crate) fn check_out(
+        &self,
+        repository: &Repository,
+    ) -> Result<(WorkingLayer, PathBuf), EngineError> {
+        let folder = self.engine.store.new_layer()?;
+        let Repository {
+            source,
+            resolved,
+            keep_git_dir,
+            span,
+        } = repository;
+        let path = self.with_git(source, *span, |access| {
+            let repositories = &self.engine.repositories;
+            repositories.checkout(source, resolved, *keep_git_dir, access, folder.upper())
+        })?;
+        Ok((folder, path))
+    }
+
+    fn with_git<T>(
+        &self,
+        source: &GitSource,
+        span: Span,
+        work: impl FnOnce(&Access<'_>) -> Result<T, GitError>,
+    ) -> Result<T, EngineError> {
+        let rights = Rights {
+            secrets: self.request.secrets,
+            agents: self.request.agents,
+        };
+        with_git(source, &rights, self.cancellation, work)
+            .map_err(|error| not_cloned(source, &error, span))
+    }
+
     /// Fetches a source that is a file of the web.
     pub(crate) fn download(
         &self,
@@ -42,6 +168,28 @@ impl Build<'_> {
     }
 }
 
+fn not_cloned(source: &GitSource, error: &RepositoryError, span: Span) -> EngineError {
+    if error.is_cancelled() {
+        return EngineError::Cancelled;
+    }
+    let told = error.to_string();
+    let mut lines = told.splitn(2, '\n');
+    let label = lines.next().unwrap_or_default();
+    let message = format!("cannot take the repository {}", source.shown());
+    let mut diagnostic =
+        Diagnostic::error(codes::NOT_CLONED, message).at(span, label.trim_end_matches(':'));
+    if let Some(said) = lines.next() {
+        diagnostic = diagnostic.note(format!("it said:\n{said}"));
+    }
+    if let Some(cause) = std::error::Error::source(error) {
+        diagnostic = diagnostic.note(cause.to_string());
+    }
+    if let Some(help) = error.help() {
+        diagnostic = diagnostic.help(help);
+    }
+    diagnostic.into()
+}
+
 fn checksum(text: &str, span: Span) -> Result<Digest, EngineError> {
     let digest = text.parse::<Digest>().ok();
     digest
@@ -65,7 +213,7 @@ pub(crate) fn check_local(word: &str, span: Span, step: &CopyStep<'_>) -> Result
         return Err(EngineError::at(
             codes::BAD_WORD,
             checksum.span,
-            "--checksum is for files of the web",
+            "--checksum is for files of the web and repositories",
             label,
         )
         .into());

@@ -82,6 +82,7 @@ pub struct BuildSettings {
     /// The longest a RUN step may take.
     pub timeout: Duration,
     pub secrets: Vec<Secret>,
+    pub ssh: Vec<SshAgent>,
     pub compression: Compression,
     /// What a RUN step that does not say otherwise sees of the network.
     pub network: Network,
@@ -97,6 +98,7 @@ impl Default for BuildSettings {
             host_ca: false,
             timeout: Duration::from_secs(60 * 60),
             secrets: Vec::new(),
+            ssh: Vec::new(),
             compression: Compression::Gzip,
             network: Network::Host,
             limits: StepLimits::default(),
@@ -113,6 +115,16 @@ pub struct Secret {
     pub file: Option<String>,
     /// A variable of Launchway's own environment.
     pub env: Option<String>,
+}
+
+/// Something for `RUN --mount=type=ssh,id=…`: a socket, or keys, or the agent of the environment.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SshAgent {
+    pub id: String,
+    /// A path of the host, as written.
+    pub socket: Option<String>,
+    /// Files of the host, as written; none when there is a socket.
+    pub keys: Vec<String>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -288,6 +288,11 @@ pub(crate) static BUILD: TableSpec = TableSpec {
             "What `RUN --mount=type=secret` can ask for.",
         ),
         optional(
+            "ssh",
+            list(&Shape::Table(&SSH)),
+            "Agents that `RUN --mount=type=ssh` can ask for; git uses the one called `default`.",
+        ),
+        optional(
             "compression",
             Shape::Text(Form::Word(COMPRESSIONS)),
             "How layers are compressed; `gzip` by default.",
@@ -361,6 +366,31 @@ pub(crate) static SECRET: TableSpec = TableSpec {
     choices: &[Choice {
         keys: ["file", "env"],
         needed: true,
+    }],
+};
+
+pub(crate) static SSH: TableSpec = TableSpec {
+    title: "an ssh agent",
+    keys: &[
+        required(
+            "id",
+            Shape::Text(Form::NonEmpty),
+            "Its id in the Dockerfile; `default` is the one of mounts without an id.",
+        ),
+        optional(
+            "socket",
+            Shape::Text(Form::NonEmpty),
+            "The socket of an agent; the one of `SSH_AUTH_SOCK` by default.",
+        ),
+        optional(
+            "keys",
+            list(&NON_EMPTY),
+            "Files with private keys that have no passphrase.",
+        ),
+    ],
+    choices: &[Choice {
+        keys: ["socket", "keys"],
+        needed: false,
     }],
 };
 

@@ -23,7 +23,7 @@ mod template;
 pub use family::{
     BuildSettings, Compression, Family, Feature, Flavour, Image, Network, NpmSettings, Overrides,
     Recipe, RegistryPrefix, RegistryPrefixError, RetrySettings, Secret, SmokeAction, SmokeTest,
-    Variant, VersionSource,
+    SshAgent, Variant, VersionSource,
 };
 pub use lint::{AllowedFinding, LintSettings};
 pub use schema::json_schema;

@@ -152,6 +152,19 @@ fn every_key_has_its_effect() {
     assert_eq!(build.secrets[0].env.as_deref(), Some("TOKEN"));
     assert_eq!(build.secrets[1].file.as_deref(), Some("~/.netrc"));
     assert_eq!(build.secrets[1].id, "netrc");
+    let agents: Vec<_> = build
+        .ssh
+        .iter()
+        .map(|agent| (agent.id.as_str(), agent.socket.as_deref(), agent.keys.len()))
+        .collect();
+    assert_eq!(
+        agents,
+        [
+            ("default", None, 0),
+            ("deploy", None, 2),
+            ("ci", Some("/run/agent.sock"), 0),
+        ]
+    );
     assert_eq!(family.retry.attempts, 5);
     assert_eq!(
         family.retry.pauses,

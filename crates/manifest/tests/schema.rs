@@ -242,6 +242,7 @@ fn the_schema_has_the_keys_that_the_parser_accepts_and_no_others() {
         ("/npm", "[npm]"),
         ("/build", "[build]"),
         ("/build/secrets/*", "[[build.secrets]]"),
+        ("/build/ssh/*", "[[build.ssh]]"),
         ("/retry", "[retry]"),
         ("/lint", "[lint]"),
         ("/lint/rules", "[lint.rules]"),

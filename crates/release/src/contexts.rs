@@ -6,7 +6,11 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use launchway_context::{Context, JunkRules, read_ignore_rules};
-use launchway_engine::{EngineError, Image, NamedSource, NamedSources};
+use launchway_dockerfile::GitSource;
+use launchway_engine::{
+    Cancellation, CheckedOut, EngineError, Image, NamedSource, NamedSources, NativeEngine,
+    RepositoryError, Rights,
+};
 use launchway_model::{Digest, Platform, Reference};
 use launchway_observe::{Web, WebValidators};
 use launchway_oci::spec::{Descriptor, ImageConfig, Index, Manifest, media};
@@ -14,6 +18,7 @@ use launchway_oci::{Store, TempPath, is_attestation, is_layout, select_platform}
 use tokio::runtime::Handle;
 
 use crate::images::Puller;
+use crate::single::SingleBuild;
 
 /// What a name in FROM, `--from` or `from=` stands for. A source that has to be fetched as files
 /// becomes a folder of the store's, as [`NamedContext::File`] does.
@@ -31,6 +36,8 @@ pub enum NamedContext {
         tag: Option<String>,
         digest: Option<Digest>,
     },
+    /// A Git repository.
+    Repository(GitSource),
     /// A file of the web, which the context holds under the name `context`.
     File(String),
 }
@@ -47,22 +54,33 @@ type Failed = Box<dyn std::error::Error + Send + Sync>;
 
 /// The named contexts of one build, got when they are asked for and kept until it ends.
 pub(crate) struct Contexts {
-    named: BTreeMap<String, NamedContext>,
+    build: Arc<SingleBuild>,
     puller: Puller,
+    engine: NativeEngine,
+    cancellation: Cancellation,
     runtime: Handle,
     known: Mutex<BTreeMap<(String, Platform), NamedSource>>,
     fetched: Mutex<Vec<TempPath>>,
+    taken: Mutex<Vec<CheckedOut>>,
 }
 
 impl Contexts {
     /// To be made inside a tokio runtime, and used outside of its async threads.
-    pub(crate) fn new(named: BTreeMap<String, NamedContext>, puller: Puller) -> Self {
+    pub(crate) fn new(
+        build: Arc<SingleBuild>,
+        puller: Puller,
+        engine: NativeEngine,
+        cancellation: Cancellation,
+    ) -> Self {
         Self {
-            named,
+            build,
             puller,
+            engine,
+            cancellation,
             runtime: Handle::current(),
             known: Mutex::default(),
             fetched: Mutex::default(),
+            taken: Mutex::default(),
         }
     }
 
@@ -96,6 +114,23 @@ impl Contexts {
                 )?;
                 Ok(NamedSource::Image(Box::new(image)))
             }
+            NamedContext::Repository(source) => {
+                let rights = Rights {
+                    secrets: &self.build.secrets,
+                    agents: &self.build.agents,
+                };
+                let taken = self
+                    .engine
+                    .check_out(source, false, &rights, &self.cancellation)
+                    .map_err(|error| told_of(source, &error))?;
+                // As in BuildKit, a repository's own ignore rules say nothing here.
+                let context = Context::open(taken.path(), Default::default(), JunkRules::none())?;
+                self.taken
+                    .lock()
+                    .unwrap_or_else(PoisonError::into_inner)
+                    .push(taken);
+                Ok(NamedSource::Folder(Arc::new(context)))
+            }
             NamedContext::File(url) => {
                 let folder = self.puller.store().temp_path();
                 std::fs::create_dir(&folder)?;
@@ -126,13 +161,26 @@ impl NamedSources for Contexts {
             source,
         };
         let context = self
+            .build
             .named
             .get(name)
             .ok_or_else(|| failed("it was not given".into()))?;
-        let found = self.get(context, platform).map_err(failed)?;
+        let found = self.get(context, platform).map_err(|error| {
+            // What was stopped has no other fault.
+            match self.cancellation.is_cancelled() {
+                true => EngineError::Cancelled,
+                false => failed(error),
+            }
+        })?;
         known().insert(key, found.clone());
         Ok(found)
     }
+}
+
+/// Why a repository could not be taken, and what helps.
+fn told_of(source: &GitSource, error: &RepositoryError) -> String {
+    let help = error.help().map(|help| format!("\n{help}"));
+    format!("{}: {error}{}", source.shown(), help.unwrap_or_default())
 }
 
 /// Takes one image out of a layout, with nothing else that may be in it.

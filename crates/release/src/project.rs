@@ -214,7 +214,7 @@ impl Project {
                     *span,
                     "a family is made of what can be known before it is built",
                 )
-                .help("add --checksum=sha256:…")
+                .help("add --checksum=sha256:…; to a repository, #COMMIT with all its digits")
             });
             return Err(unpinned.collect());
         }

@@ -14,6 +14,7 @@ use launchway_model::{Digest, Platform, Reference};
 use launchway_oci::Compression;
 use launchway_oci::spec::{Annotations, Descriptor, media};
 use launchway_registry::ManifestTarget;
+use launchway_ssh::Agents;
 
 use crate::artifact::{Document, annotated, index};
 use crate::checks::{Watched, check_only, findings};
@@ -36,6 +37,7 @@ pub struct SingleBuild {
     /// Names of FROM and `--from` that stand for something else.
     pub named: BTreeMap<String, NamedContext>,
     pub secrets: Secrets,
+    pub agents: Agents,
     /// Which of BuildKit's build checks are made.
     pub checks: CheckSettings,
     pub options: BuildOptions,
@@ -114,7 +116,12 @@ pub async fn build(
         refuse_findings(&build, puller).await?;
     }
     for platform in &build.platforms {
-        let named = Contexts::new(build.named.clone(), puller.clone());
+        let named = Contexts::new(
+            Arc::clone(&build),
+            puller.clone(),
+            engine.clone(),
+            cancellation.clone(),
+        );
         let external = PinnedImages::new(puller.clone(), BTreeMap::new());
         let web = WebFiles::new();
         let (shared, engine, cancellation) =
@@ -135,6 +142,7 @@ pub async fn build(
                 images: &watched,
                 web: &web,
                 secrets: &shared.secrets,
+                agents: &shared.agents,
                 options: &shared.options,
             };
             let image = engine

@@ -16,6 +16,7 @@ use launchway_model::{Digest, Platform, Repository, StepLimits};
 use launchway_oci::spec::{Descriptor, ImageConfig};
 use launchway_oci::{Compression, PathIndex, Store};
 use launchway_plan::{BuildRecipe, Make, Node, NodeId, NodeState, Plan};
+use launchway_ssh::Agents;
 use tokio::sync::{OnceCell, Semaphore};
 
 use crate::artifact::{Document, image_documents};
@@ -41,6 +42,7 @@ pub struct BuildSettings {
     pub no_new_privileges: bool,
     pub compression: Compression,
     pub secrets: Secrets,
+    pub agents: Agents,
     /// How many builds run at once.
     pub jobs: usize,
 }
@@ -213,6 +215,7 @@ impl Shop {
                 images: &images,
                 web: &web,
                 secrets: &shop.settings.secrets,
+                agents: &shop.settings.agents,
                 options: &options,
             };
             let what = format!("build {node} for {platform}");

@@ -99,8 +99,10 @@ impl Ground {
         let mut bases = bases(docker, work)?;
         let io = at(Path::new("the server of the corpus"));
         let runtime = tokio::runtime::Runtime::new().map_err(&io)?;
-        let served = web().map_err(&io)?;
-        let server = runtime.block_on(Server::start(served));
+        let served = work.join("served");
+        let _ = fs::remove_dir_all(&served);
+        fs::create_dir_all(&served).map_err(at(&served))?;
+        let server = runtime.block_on(serve(&served)).map_err(&io)?;
         bases.web = Some(format!("http://{}", server.host()));
         Ok(Self {
             bases,

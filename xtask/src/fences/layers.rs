@@ -16,12 +16,14 @@ const LAYERS: &[&[&str]] = &[
         "launchway-dockerfile",
         "launchway-oci",
         "launchway-sandbox",
+        "launchway-ssh",
     ],
     &[
         "launchway-plan",
         "launchway-registry",
         "launchway-registry-server",
         "launchway-context",
+        "launchway-git",
     ],
     &[
         "launchway-engine",

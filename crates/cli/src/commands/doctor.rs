@@ -1,7 +1,8 @@
 //! `launchway doctor`.
 
 use clap::Args;
-use launchway_sandbox::{FindingState, host_findings};
+use launchway_git::{find_git, find_ssh, is_new_enough};
+use launchway_sandbox::{Finding, FindingState, host_findings};
 use serde_json::json;
 
 use super::Result;
@@ -13,7 +14,8 @@ use crate::settings::Settings;
 pub(crate) struct Arguments {}
 
 pub(crate) fn run(_: &Arguments, settings: &Settings) -> Result {
-    let findings = host_findings(&settings.state);
+    let mut findings = host_findings(&settings.state);
+    findings.extend(programs(settings));
     let word = |state: FindingState| match state {
         FindingState::Ok => "ok",
         FindingState::Limited => "limited",
@@ -45,4 +47,41 @@ pub(crate) fn run(_: &Arguments, settings: &Settings) -> Result {
         return Err(Failure::Silent(Exit::Failed));
     }
     Ok(())
+}
+
+/// The programs that only some Dockerfiles need.
+fn programs(settings: &Settings) -> [Finding; 2] {
+    let environment = settings.environment_text();
+    let finding = |name, found: bool, detail: String, remedy: &str| Finding {
+        name,
+        state: match found {
+            true => FindingState::Ok,
+            false => FindingState::Limited,
+        },
+        detail,
+        remedy: (!found).then(|| remedy.to_owned()),
+    };
+    let git = find_git(&environment);
+    let usable = git
+        .as_ref()
+        .is_some_and(|(version, _)| is_new_enough(*version));
+    let told = match git {
+        None => "not installed: no repository can be added or be a build context".to_owned(),
+        Some((_, text)) if usable => text,
+        Some((_, text)) => format!("{text} is too old: no repository can be added"),
+    };
+    let ssh = find_ssh(&environment);
+    let told_of_ssh = match ssh {
+        true => "installed",
+        false => "not installed: no repository over ssh, no keys for --mount=type=ssh",
+    };
+    [
+        finding("git", usable, told, "apt-get install git (2.31 or newer)"),
+        finding(
+            "ssh",
+            ssh,
+            told_of_ssh.to_owned(),
+            "apt-get install openssh-client",
+        ),
+    ]
 }

@@ -13,6 +13,7 @@ use launchway_release::{
     BuildSettings, LockError, Outcome, Project, Puller, ReleaseLock, RunFacts, Workshop, codes,
     execute, prepare, until_cancelled,
 };
+use launchway_ssh::{Agent, Agents};
 
 use super::Result;
 use crate::failure::{Exit, Failure};
@@ -283,6 +284,28 @@ fn finish(
     }
 }
 
+/// The agents of ssh that steps may use. One whose variable is not set is left out, as with secrets.
+fn agents(family: &Family, settings: &Settings, root: &Path) -> Result<Agents> {
+    let mut agents = Agents::default();
+    for given in &family.build.ssh {
+        let agent = match (&given.socket, given.keys.as_slice()) {
+            (Some(socket), _) => Some(Agent::Socket(root.join(socket))),
+            (None, []) => settings
+                .variable("SSH_AUTH_SOCK")
+                .map(|path| Agent::Socket(path.into())),
+            (None, keys) => Some(Agent::Keys(
+                keys.iter()
+                    .map(|key| read(&root.join(key)))
+                    .collect::<Result<_>>()?,
+            )),
+        };
+        if let Some(agent) = agent {
+            agents.insert(given.id.clone(), agent);
+        }
+    }
+    Ok(agents)
+}
+
 fn build_settings(
     arguments: &Arguments,
     family: &Family,
@@ -322,6 +345,7 @@ fn build_settings(
             Compression::Zstd => launchway_oci::Compression::Zstd,
         },
         secrets,
+        agents: agents(family, settings, root)?,
         jobs: arguments.jobs.unwrap_or(processors),
     })
 }

@@ -63,7 +63,7 @@ fn what_is_wrong_with_files() {
         },
         case("required_variable", "FROM scratch\nENV A=${B:?unset}\n"),
         Case {
-            flags: &["--build-arg", "WHERE=https://example.invalid/x.git"],
+            flags: &["--build-arg", "WHERE=https://example.invalid/x.git?no=1"],
             ..case(
                 "remote_by_variable",
                 "FROM scratch\nARG WHERE\nADD $WHERE /x\n",

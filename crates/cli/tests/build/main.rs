@@ -1,5 +1,6 @@
 //! Building plain Dockerfiles with the program itself: what users see, and what is left behind.
 
+mod agents;
 mod cache;
 mod checks;
 mod contexts;
@@ -14,6 +15,7 @@ mod lab;
 mod limits;
 mod lint;
 mod outputs;
+mod repositories;
 mod reproducible;
 mod rootless;
 mod secrets;

@@ -402,10 +402,10 @@ fn plain_dockerfiles_are_told_the_same_way() {
         (None, &[][..], 2, &["cannot read", "Dockerfile"][..]),
         (Some("RUN true\n"), &[], 2, &["LW020"]),
         (
-            Some("FROM scratch\nADD https://x.invalid/a.git /a\n"),
+            Some("FROM scratch\nADD https://x.invalid/a.git?no=1 /a\n"),
             &[],
             2,
-            &["LW0204", ":2"],
+            &["LW0228", ":2"],
         ),
         (
             Some("FROM scratch\nCOPY nothing /x\n"),

@@ -17,6 +17,7 @@ mod npm;
 mod platforms;
 mod registries;
 mod registry_serve;
+mod repositories;
 mod secrets;
 mod smoke;
 mod versions;

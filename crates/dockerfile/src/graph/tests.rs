@@ -390,7 +390,7 @@ fn triggers_of_a_stage_run_in_the_next() {
 fn every_problem_of_what_is_needed() {
     let text = "FROM a AS unused\nCOPY --from=later ${ /\nFROM ok\nCOPY --from=7 a /\n\
                 COPY --from=1 b /\nRUN --mount=from=0,target=/x y\nCOPY '${X /\nCOPY --from=b:: a /\n\
-                WORKDIR ${W:?}\nENV U=https://x/y.git\nADD $U /\n";
+                WORKDIR ${W:?}\nENV U=https://x/y.git?no=1\nADD $U /\n";
     let case = Case::new(text);
     let want = [
         ("LW0220", "7"),
@@ -398,7 +398,7 @@ fn every_problem_of_what_is_needed() {
         ("LW0220", "0"),
         ("LW0218", "'${X"),
         ("LW0221", "b::"),
-        ("LW0204", "$U"),
+        ("LW0228", "$U"),
     ];
     // W may come from the image, so nothing is said of it.
     assert_eq!(case.problems(), want);

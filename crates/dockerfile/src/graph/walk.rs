@@ -12,7 +12,7 @@ use crate::codes;
 use crate::parse::{is_signal, remote_source};
 use crate::{
     ArgDef, CopySource, Instruction, InstructionKind, MountFlag, MountKind, expand,
-    expand_keep_quotes, expand_words, is_http_source,
+    expand_keep_quotes, expand_words, git_source, is_http_source,
 };
 
 pub(super) struct Walk<'a> {
@@ -176,6 +176,11 @@ impl Walk<'_> {
                     let expanded = Spanned::new(pattern.clone().unwrap_or_default(), path.span);
                     if let Some(problem) = remote_source(instruction, &expanded) {
                         self.problems.push(problem);
+                    } else if let Some(Ok(repository)) = git_source(&expanded) {
+                        let pinned = of_context.as_ref().is_none_or(|taken| taken.pinned);
+                        if !pinned && !repository.is_pinned() {
+                            self.unpinned_urls.push(path.span);
+                        }
                     } else if is_http_source(&expanded) {
                         if of_context.as_ref().is_some_and(|taken| !taken.pinned) {
                             self.unpinned_urls.push(path.span);

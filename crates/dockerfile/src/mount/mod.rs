@@ -28,6 +28,7 @@ pub enum MountKind {
     Bind,
     Cache,
     Secret,
+    Ssh,
     Tmpfs,
 }
 
@@ -61,6 +62,16 @@ pub enum RunMount {
         target: Option<String>,
         /// The variable that holds it.
         env: Option<String>,
+        required: bool,
+        mode: Option<u32>,
+        uid: Option<u32>,
+        gid: Option<u32>,
+    },
+    /// The socket of an ssh agent.
+    Ssh {
+        id: String,
+        /// `None` for a place of the builder's choice.
+        target: Option<String>,
         required: bool,
         mode: Option<u32>,
         uid: Option<u32>,
@@ -138,6 +149,14 @@ impl MountFlag {
                 }
             }
             MountKind::Secret => known.secret()?,
+            MountKind::Ssh => RunMount::Ssh {
+                id: known.text(Key::Id)?.unwrap_or_else(|| "default".to_owned()),
+                target: known.text(Key::Target)?,
+                required: known.required()?,
+                mode: known.number(Key::Mode, 8)?,
+                uid: known.number(Key::Uid, 10)?,
+                gid: known.number(Key::Gid, 10)?,
+            },
             MountKind::Tmpfs => RunMount::Tmpfs {
                 target: known.target()?,
                 size: known.size()?,
@@ -177,6 +196,7 @@ impl MountKind {
             Self::Bind => "bind",
             Self::Cache => "cache",
             Self::Secret => "secret",
+            Self::Ssh => "ssh",
             Self::Tmpfs => "tmpfs",
         }
     }
@@ -194,20 +214,21 @@ impl Known<'_> {
     fn kind(&self) -> Result<MountKind, Diagnostic> {
         use MountKind as Kind;
         let mut kind = Kind::Bind;
-        let mut early: Vec<(&Field, Kind)> = Vec::new();
+        const REQUIRED: &[Kind] = &[Kind::Secret, Kind::Ssh];
+        let mut early: Vec<(&Field, &[Kind])> = Vec::new();
         for field in &self.flag.fields {
             match (field.key, &field.value) {
                 (Key::Type, Some(value)) => {
                     let text = self.expanded(value)?;
                     kind = read::kind(&Spanned::new(text, value.span))?;
                 }
-                (Key::Required, _) if kind != Kind::Secret => early.push((field, Kind::Secret)),
-                (Key::Size, _) if kind != Kind::Tmpfs => early.push((field, Kind::Tmpfs)),
+                (Key::Required, _) if !REQUIRED.contains(&kind) => early.push((field, REQUIRED)),
+                (Key::Size, _) if kind != Kind::Tmpfs => early.push((field, &[Kind::Tmpfs])),
                 _ => {}
             }
         }
         if let Some((field, wanted)) = early.first() {
-            let what = if *wanted == kind {
+            let what = if wanted.contains(&kind) {
                 format!("must stand after `type={}`", kind.name())
             } else {
                 format!("no field of a {} mount", kind.name())
@@ -217,9 +238,12 @@ impl Known<'_> {
         for field in &self.flag.fields {
             let allowed = match field.key {
                 Key::Env => kind == Kind::Secret,
+                Key::Source => kind != Kind::Ssh,
                 Key::Sharing => kind == Kind::Cache,
-                Key::Mode | Key::Uid | Key::Gid => matches!(kind, Kind::Cache | Kind::Secret),
-                Key::From => kind != Kind::Secret,
+                Key::Mode | Key::Uid | Key::Gid => {
+                    matches!(kind, Kind::Cache | Kind::Secret | Kind::Ssh)
+                }
+                Key::From => !matches!(kind, Kind::Secret | Kind::Ssh),
                 _ => true,
             };
             if !allowed {
@@ -324,6 +348,16 @@ impl Known<'_> {
         Ok((size > 0).then_some(size))
     }
 
+    fn required(&self) -> Result<bool, Diagnostic> {
+        let mut required = false;
+        for field in &self.flag.fields {
+            if field.key == Key::Required {
+                required = self.boolean(field)?;
+            }
+        }
+        Ok(required)
+    }
+
     fn secret(&self) -> Result<RunMount, Diagnostic> {
         let source = self.spanned(Key::Source)?;
         let id = self.text(Key::Id)?;
@@ -339,17 +373,11 @@ impl Known<'_> {
             (None, None) => Some(format!("/run/secrets/{}", last_part(&id))),
             (_, target) => target,
         };
-        let mut required = false;
-        for field in &self.flag.fields {
-            if field.key == Key::Required {
-                required = self.boolean(field)?;
-            }
-        }
         Ok(RunMount::Secret {
             id,
             target,
             env,
-            required,
+            required: self.required()?,
             mode: self.number(Key::Mode, 8)?,
             uid: self.number(Key::Uid, 10)?,
             gid: self.number(Key::Gid, 10)?,

@@ -168,13 +168,9 @@ pub(super) fn kind(value: &Spanned<String>) -> Result<MountKind, Diagnostic> {
         "cache" => Ok(MountKind::Cache),
         "secret" => Ok(MountKind::Secret),
         "tmpfs" => Ok(MountKind::Tmpfs),
-        "ssh" => Err(
-            Diagnostic::error(codes::NOT_SUPPORTED, "RUN --mount=type=ssh")
-                .at(value.span, "agents are not forwarded to steps")
-                .help("use a secret mount with a key made for the purpose"),
-        ),
+        "ssh" => Ok(MountKind::Ssh),
         other => {
-            let known = ["bind", "cache", "secret", "tmpfs"];
+            let known = ["bind", "cache", "secret", "ssh", "tmpfs"];
             let mut problem = bad(value.span, "no type of mount");
             if let Some(near) = closest(other, known) {
                 problem = problem.help(format!("did you mean `{near}`?"));

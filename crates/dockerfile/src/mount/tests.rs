@@ -77,6 +77,28 @@ fn every_type() {
             },
         ),
         (
+            "type=ssh",
+            RunMount::Ssh {
+                id: "default".to_owned(),
+                target: None,
+                required: false,
+                mode: None,
+                uid: None,
+                gid: None,
+            },
+        ),
+        (
+            "type=ssh,id=deploy,target=/agent,required,mode=0666,uid=$U,gid=5",
+            RunMount::Ssh {
+                id: "deploy".to_owned(),
+                target: some("/agent"),
+                required: true,
+                mode: Some(0o666),
+                uid: Some(1000),
+                gid: Some(5),
+            },
+        ),
+        (
             "type=tmpfs,target=/t,size=1.5m",
             RunMount::Tmpfs {
                 target: "/t".to_owned(),
@@ -95,7 +117,9 @@ fn every_type() {
 #[test]
 fn problems_point_at_the_field() {
     for (flag, code, at) in [
-        ("type=ssh", codes::NOT_SUPPORTED, "ssh"),
+        ("type=ssh,source=/x", codes::BAD_MOUNT, "source"),
+        ("type=ssh,from=x", codes::BAD_MOUNT, "from"),
+        ("type=ssh,env=X", codes::BAD_MOUNT, "env"),
         ("type=cahe,target=/x", codes::BAD_MOUNT, "cahe"),
         ("taget=/x", codes::BAD_MOUNT, "taget"),
         ("size=1,type=tmpfs", codes::BAD_MOUNT, "size"),

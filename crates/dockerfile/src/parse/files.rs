@@ -2,11 +2,11 @@
 
 use launchway_diagnostics::{Diagnostic, Spanned};
 
-use super::flags::{Flags, NOT_YET, Takes};
+use super::flags::{Flags, Takes};
 use super::heredoc::delimiter;
 use super::instruction::Reader;
 use super::words::{self, Json, Split};
-use crate::{Add, Copy, CopySource, codes, expand, go_match};
+use crate::{Add, Copy, CopySource, codes, expand, git_source, go_match};
 
 const COPY_FLAGS: [(&str, Takes); 6] = [
     ("from", Takes::Value),
@@ -23,7 +23,7 @@ const ADD_FLAGS: [(&str, Takes); 7] = [
     ("link", Takes::Bool),
     ("exclude", Takes::Values),
     ("checksum", Takes::Value),
-    ("keep-git-dir", NOT_YET),
+    ("keep-git-dir", Takes::Bool),
     ("unpack", Takes::Bool),
 ];
 
@@ -71,6 +71,10 @@ pub(super) fn add(reader: &mut Reader, split: &Split<'_>) -> Option<Add> {
         link: flags.is_true("link"),
         exclude,
         checksum,
+        keep_git_dir: flags
+            .values("keep-git-dir")
+            .next()
+            .map(|value| *value == "true"),
         unpack: flags.values("unpack").next().map(|value| *value == "true"),
     })
 }
@@ -87,39 +91,37 @@ pub fn is_http_source(source: &str) -> bool {
 
 /// Whether a source is a URL or a Git repository, which only `ADD` can take.
 pub fn is_remote_source(source: &str) -> bool {
-    let scheme = source
+    let web = source
         .split_once("://")
-        .map(|(scheme, _)| scheme.to_ascii_lowercase());
-    if let Some(scheme) = scheme {
-        return matches!(scheme.as_str(), "http" | "https" | "git" | "ssh");
-    }
-    // user@host:path, as Git takes it.
-    let Some((user, rest)) = source.split_once('@') else {
-        return false;
-    };
-    let Some((host, _)) = rest.split_once(':') else {
-        return false;
-    };
-    let of_user = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_');
-    let of_host = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '.');
-    !user.is_empty() && !host.is_empty() && user.chars().all(of_user) && host.chars().all(of_host)
+        .is_some_and(|(scheme, _)| matches!(&*scheme.to_ascii_lowercase(), "http" | "https"));
+    web || git_source(source).is_some()
 }
 
 /// The problem with a source that is remote, if the instruction cannot take it.
 pub(crate) fn remote_source(instruction: &str, source: &Spanned<String>) -> Option<Diagnostic> {
-    if !is_remote_source(source) || (instruction == "ADD" && is_http_source(source)) {
-        return None;
+    let repository = git_source(source);
+    if instruction == "ADD" {
+        return match repository {
+            Some(Err(why)) => Some(
+                Diagnostic::error(codes::BAD_REPOSITORY, "malformed URL of a Git repository")
+                    .at(source.span, why)
+                    .help("write URL#REF:FOLDER, or URL?ref=…&subdir=…"),
+            ),
+            _ if is_http_source(source) || repository.is_some() || !is_remote_source(source) => {
+                None
+            }
+            _ => Some(
+                Diagnostic::error(codes::NOT_SUPPORTED, "ADD of something that is not local")
+                    .at(source.span, "write the scheme in small letters"),
+            ),
+        };
     }
-    let problem = Diagnostic::error(
-        codes::NOT_SUPPORTED,
-        format!("{instruction} of something that is not local"),
-    );
-    Some(if instruction == "ADD" {
-        problem
-            .at(source.span, "repositories are not supported yet")
-            .help("clone it in a RUN step, at a commit")
-    } else {
-        problem.at(
+    is_remote_source(source).then(|| {
+        Diagnostic::error(
+            codes::NOT_SUPPORTED,
+            format!("{instruction} of something that is not local"),
+        )
+        .at(
             source.span,
             "COPY takes files of the context, a stage or an image",
         )

@@ -17,8 +17,6 @@ pub(crate) enum Takes {
     Refused(&'static str),
 }
 
-pub(crate) const NOT_YET: Takes = Takes::Refused("not supported yet");
-
 /// The flags of one instruction that are what they should be.
 #[derive(Debug, Default)]
 pub(crate) struct Flags {

@@ -379,20 +379,24 @@ fn flags_of_copy_and_add() {
             &[(codes::NOT_SUPPORTED, "https://x/y")],
         ),
         (
-            "FROM a\nADD https://x/y.git#main b",
-            &[(codes::NOT_SUPPORTED, "https://x/y.git#main")],
+            "FROM a\nADD https://x/y.git?no=1 b",
+            &[(codes::BAD_REPOSITORY, "https://x/y.git?no=1")],
         ),
         (
             "FROM a\nADD --checksum=sha256:0 https://x/y z b",
             &[(codes::BAD_FLAG, "sha256:0")],
         ),
         (
-            "FROM a\nADD git@h.com:a/b.git b",
+            "FROM a\nCOPY git@h.com:a/b.git b",
             &[(codes::NOT_SUPPORTED, "git@h.com:a/b.git")],
         ),
         (
-            "FROM a\nADD --keep-git-dir a b",
-            &[(codes::NOT_SUPPORTED, "--keep-git-dir")],
+            "FROM a\nADD --keep-git-dir=1 a b",
+            &[(codes::BAD_FLAG, "--keep-git-dir=1")],
+        ),
+        (
+            "FROM a\nADD --keep-git-dir git@h.com:a/b.git git://h/x#v1:d b",
+            &[],
         ),
         ("FROM a\nADD a.tar.gz a@b.c /b/", &[]),
     ]);

@@ -13,7 +13,7 @@ use super::{Draft, Reader, Table};
 use crate::codes;
 use crate::family::{
     BuildSettings, Compression, Family, Network, NpmSettings, RegistryPrefix, RetrySettings,
-    Secret, VersionSource,
+    Secret, SshAgent, VersionSource,
 };
 use crate::keys::VERSION;
 
@@ -245,6 +245,7 @@ impl Reader<'_> {
             host_ca: table.bool("host-ca").unwrap_or(default.host_ca),
             timeout: self.time_limit(table, "timeout").unwrap_or(default.timeout),
             secrets: self.secrets(table),
+            ssh: self.agents(table),
             compression: match table.text("compression").as_deref().map(String::as_str) {
                 Some("zstd") => Compression::Zstd,
                 _ => Compression::Gzip,
@@ -333,6 +334,25 @@ impl Reader<'_> {
         }
         self.without_repeats(ids);
         secrets
+    }
+
+    fn agents(&mut self, table: &Table<'_>) -> Vec<SshAgent> {
+        let mut agents = Vec::new();
+        let mut ids = Vec::new();
+        for table in table.tables("ssh") {
+            let Some(id) = table.text("id") else {
+                continue;
+            };
+            let keys = table.texts("keys").unwrap_or_default();
+            agents.push(SshAgent {
+                id: id.value.clone(),
+                socket: table.text("socket").map(|socket| socket.value),
+                keys: keys.into_iter().map(|key| key.value).collect(),
+            });
+            ids.push(id);
+        }
+        self.without_repeats(ids);
+        agents
     }
 
     fn retry(&mut self, table: &Table<'_>) -> RetrySettings {

@@ -4,14 +4,15 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
+use launchway_dockerfile::git_context;
 use launchway_model::{Digest, Platform, Reference, Tag};
 use launchway_release::single::NamedContext;
 
 use super::Result;
 use crate::failure::Failure;
 
-const HELP: &str = "write NAME=DIR, NAME=oci-layout://DIR[:TAG|@DIGEST], NAME=docker-image://REFERENCE \
-                    or NAME=https://HOST/FILE";
+const HELP: &str = "write NAME=DIR, NAME=oci-layout://DIR[:TAG|@DIGEST], NAME=docker-image://REFERENCE, \
+                    NAME=https://HOST/FILE or NAME=https://HOST/REPOSITORY.git#REF:FOLDER";
 
 /// The named contexts by their names. One that is given twice is what it was the last time.
 pub(super) fn parse(given: &[String]) -> Result<BTreeMap<String, NamedContext>> {
@@ -60,15 +61,13 @@ fn context(value: &str) -> std::result::Result<NamedContext, String> {
     if value.starts_with("target:") {
         return Err("targets are a thing of bake files".to_owned());
     }
-    if is_git(value) {
-        return Err(
-            "git repositories cannot be contexts yet; clone it and name the folder".to_owned(),
-        );
+    let path = Path::new(value);
+    if let Some(repository) = git_context(value).filter(|_| !path.exists()) {
+        return repository.map(NamedContext::Repository);
     }
     if value.starts_with("https://") || value.starts_with("http://") {
         return Ok(NamedContext::File(value.to_owned()));
     }
-    let path = Path::new(value);
     match std::fs::metadata(path) {
         Ok(found) if found.is_dir() => Ok(NamedContext::Folder(path.to_owned())),
         Ok(_) => Err(format!("{value} is no folder")),
@@ -102,15 +101,6 @@ fn layout_of(text: &str) -> std::result::Result<NamedContext, String> {
         tag,
         digest,
     })
-}
-
-/// Whether BuildKit would take a text for a git repository.
-pub(super) fn is_git(text: &str) -> bool {
-    let path = text.split(['#', '?']).next().unwrap_or(text);
-    ["git://", "ssh://", "git@", "github.com/"]
-        .iter()
-        .any(|start| text.starts_with(start))
-        || (path.ends_with(".git") && (text.starts_with("http://") || text.starts_with("https://")))
 }
 
 #[cfg(test)]
@@ -183,7 +173,7 @@ mod tests {
             (format!("x={path}/index.json"), "no folder"),
             (format!("x=oci-layout://{path}/none"), "no OCI layout"),
             ("x=target:y".to_owned(), "bake"),
-            ("x=https://h/r.git#main".to_owned(), "git"),
+            ("x=https://h/r.git?no=1".to_owned(), "means nothing"),
             ("x=docker-image://Upper".to_owned(), "no reference"),
         ] {
             let said = one(&text).expect_err(&text);

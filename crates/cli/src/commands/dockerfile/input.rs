@@ -1,16 +1,18 @@
-//! Where the Dockerfile and the build context come from: a folder, stdin, or the web.
+//! Where the Dockerfile and the build context come from: a folder, stdin, the web, a repository.
 
+use std::any::Any;
 use std::fs::{self, File};
 use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 
 use launchway_context::{Context, ContextError, JunkRules, read_ignore_rules};
-use launchway_engine::unpack_archive;
+use launchway_dockerfile::GitSource;
+use launchway_engine::{CheckedOut, unpack_archive};
 use launchway_observe::{Web, WebValidators};
 use launchway_oci::{TempPath, Tree as _, resolve};
 
 use super::Result;
-use super::contexts::is_git;
+use super::repository::{self, Keys};
 use crate::failure::Failure;
 use crate::toolbox::{self, Builder};
 
@@ -21,7 +23,7 @@ pub(super) struct Input {
     pub(super) text: String,
     pub(super) context: Context,
     /// What was unpacked for the build; removed after it.
-    pub(super) held: Option<TempPath>,
+    pub(super) held: Option<Box<dyn Any>>,
 }
 
 /// Where the context comes from.
@@ -29,6 +31,7 @@ pub(super) enum Given<'a> {
     Folder(&'a Path),
     Stdin,
     Url(&'a str),
+    Repository(GitSource),
 }
 
 impl<'a> Given<'a> {
@@ -40,11 +43,8 @@ impl<'a> Given<'a> {
         if context.is_dir() {
             return Ok(Self::Folder(context));
         }
-        if is_git(text) {
-            return Err(Failure::usage(
-                "git repositories cannot be contexts yet",
-                "clone it, and name the folder",
-            ));
+        if let Some(source) = repository::source(text)? {
+            return Ok(Self::Repository(source));
         }
         if text.starts_with("http://") || text.starts_with("https://") {
             return Ok(Self::Url(text));
@@ -68,6 +68,7 @@ pub(super) fn open(
     given: &Given<'_>,
     file: Option<&Path>,
     builder: Option<&Builder>,
+    keys: &Keys,
 ) -> Result<Input> {
     match (given, builder) {
         (Given::Stdin, _) if is_stdin(file) => Err(Failure::usage(
@@ -90,8 +91,37 @@ pub(super) fn open(
                 .map_err(|error| Failure::caused(format!("cannot get {url}"), &error))?;
             received.open(url, file, builder)
         }
-        (Given::Stdin | Given::Url(_), None) => unreachable!("these need the store"),
+        (Given::Repository(source), Some(builder)) => {
+            let taken = repository::check_out(source, keys, builder)?;
+            of_repository(taken, file)
+        }
+        (Given::Stdin | Given::Url(_) | Given::Repository(_), None) => {
+            unreachable!("these need the store")
+        }
     }
+}
+
+/// A Dockerfile from stdin is built with the repository's files, as with buildx.
+fn of_repository(taken: CheckedOut, file: Option<&Path>) -> Result<Input> {
+    let (name, bytes, context) = if is_stdin(file) {
+        let mut bytes = Vec::new();
+        io::stdin()
+            .lock()
+            .read_to_end(&mut bytes)
+            .map_err(|error| Failure::caused("cannot read stdin", &error))?;
+        let context = repository::open(taken.path(), Path::new(".stdin"))?;
+        ("stdin".to_owned(), bytes, context)
+    } else {
+        let (name, bytes) = repository::dockerfile(taken.path(), file)?;
+        let context = repository::open(taken.path(), &name)?;
+        (name.display().to_string(), bytes, context)
+    };
+    Ok(Input {
+        text: utf8(&name, bytes)?,
+        name,
+        context,
+        held: Some(Box::new(taken)),
+    })
 }
 
 fn of_folder(folder: &Path, file: Option<&Path>) -> Result<Input> {
@@ -220,7 +250,7 @@ impl Received {
             text: utf8(&name, bytes)?,
             name,
             context,
-            held: Some(self.held),
+            held: Some(Box::new(self.held)),
         })
     }
 

@@ -6,7 +6,9 @@ mod contexts;
 mod input;
 mod metadata;
 mod output;
+mod repository;
 mod secrets;
+mod ssh;
 mod write;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -24,6 +26,7 @@ use launchway_release::{Puller, single};
 use self::compatible::CompatibleArguments;
 use self::input::{Given, Input};
 use self::output::{Output, Target};
+use self::repository::Keys;
 use self::write::Built;
 use super::Result;
 use super::call::Call;
@@ -56,7 +59,7 @@ enum Command {
 #[derive(Args)]
 struct Build {
     /// The folder with the files that COPY and ADD take; - for a tar of it, or a Dockerfile alone, from
-    /// stdin; or a URL of one of these
+    /// stdin; a URL of one of these; or a Git repository, as URL#REF:FOLDER
     context: PathBuf,
     /// The Dockerfile; - for stdin [default: CONTEXT/Dockerfile]
     #[arg(long, short, value_name = "FILE")]
@@ -71,12 +74,18 @@ struct Build {
     #[arg(long, value_delimiter = ',', value_name = "PLATFORM")]
     platform: Vec<String>,
     /// What a name in FROM, --from and from= stands for: NAME=DIR, NAME=oci-layout://DIR[:TAG|@DIGEST],
-    /// NAME=docker-image://REFERENCE or NAME=https://HOST/FILE
+    /// NAME=docker-image://REFERENCE, NAME=https://HOST/FILE or a Git repository: NAME=URL#REF:FOLDER
     #[arg(long, value_name = "NAME=CONTEXT")]
     build_context: Vec<String>,
     /// A secret for RUN --mount=type=secret: id=ID[,src=FILE][,env=VARIABLE]
     #[arg(long, value_name = "id=ID[,src=FILE]")]
     secret: Vec<String>,
+    /// An agent for RUN --mount=type=ssh and for repositories: ID, ID=SOCKET or ID=KEYFILE[,KEYFILE…]
+    ///
+    /// `default` alone is the agent of SSH_AUTH_SOCK. Steps and git can ask it for its public keys and
+    /// have things signed, nothing else. Keys must have no passphrase.
+    #[arg(long, value_name = "default|ID[=SOCKET|KEYFILE[,KEYFILE…]]")]
+    ssh: Vec<String>,
     /// A label of the image
     #[arg(long, value_name = "NAME=VALUE")]
     label: Vec<String>,
@@ -181,15 +190,20 @@ fn build(arguments: &Build, settings: &Settings) -> Result {
         || !pushed.is_empty()
         || arguments.iidfile.is_some()
         || outputs.iter().any(|output| output.to.is_image());
+    let keys = Keys {
+        secrets: secrets::read_all(&arguments.secret, settings)?,
+        agents: ssh::agents(&arguments.ssh, settings)?,
+        keep_git_dir: repository::keeps_git_dir(&pairs(&arguments.build_arg, settings)),
+    };
     let given = Given::of(&arguments.context)?;
     let file = arguments.file.as_deref();
     let early = given
         .needs_store(file)
         .then(|| Builder::open(settings))
         .transpose()?;
-    let mut input = input::open(&given, file, early.as_ref())?;
+    let mut input = input::open(&given, file, early.as_ref(), &keys)?;
     let held = input.held.take();
-    let (mut build, sources) = read_build(arguments, settings, platforms, input)?;
+    let (mut build, sources) = read_build(arguments, settings, platforms, input, keys)?;
     if let Some(call) = call {
         return call.run(&build, &sources, &arguments.registries, settings);
     }
@@ -436,6 +450,7 @@ fn read_build(
     settings: &Settings,
     platforms: Vec<Platform>,
     input: Input,
+    keys: Keys,
 ) -> Result<(single::SingleBuild, SourceMap)> {
     let mut sources = SourceMap::new();
     let source = sources.add(input.name, input.text.clone());
@@ -513,7 +528,8 @@ fn read_build(
         platforms,
         build_platform: settings.host_platform.clone(),
         named: contexts::parse(&arguments.build_context)?,
-        secrets: secrets::read_all(&arguments.secret, settings)?,
+        secrets: keys.secrets,
+        agents: keys.agents,
         checks,
         options,
     };
