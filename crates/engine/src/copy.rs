@@ -181,16 +181,17 @@ impl LayerBuilder {
         )
     }
 
-    /// Copies a whole tree. Other than one of COPY, a folder that comes to be at the destination is
-    /// the tree's own, with its mode and time.
+    /// Copies a folder. Other than one of COPY, what comes to be at the destination is the folder
+    /// itself, with its mode and time.
     pub(crate) fn copy_folder(
         &mut self,
         tree: &dyn Tree,
+        source: &Path,
         destination: &str,
         options: &CopyOptions,
     ) -> Result<()> {
         if destination.ends_with('/') {
-            return self.copy(tree, Path::new(""), Path::new(""), destination, options);
+            return self.copy(tree, source, source, destination, options);
         }
         self.links.clear();
         self.waiting.clear();
@@ -202,9 +203,9 @@ impl LayerBuilder {
         if let Some(parent) = target.parent() {
             self.mkdir_all(parent, owner, options.parent_mode())?;
         }
+        let entry = self.source_entry(tree, source)?;
         let top = Path::new("");
-        let entry = self.source_entry(tree, top)?;
-        self.copy_entry(tree, top, top, &target, &entry, false, options)
+        self.copy_entry(tree, source, top, &target, &entry, false, options)
     }
 
     /// Writes a file from memory (a heredoc of COPY).

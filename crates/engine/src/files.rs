@@ -258,9 +258,12 @@ impl Build<'_> {
             }
             Taken::Repository(repository) => {
                 let (folder, path) = self.check_out(repository)?;
-                let tree = Over::new(&path, Stack::default());
+                // From above, so that the folder itself is seen with its time.
+                let above = path.parent().unwrap_or(&path);
+                let name = path.strip_prefix(above).unwrap_or(Path::new(""));
+                let tree = Over::new(above, Stack::default());
                 builder
-                    .copy_folder(&tree, destination, options)
+                    .copy_folder(&tree, name, destination, options)
                     .map_err(|error| cannot_place(error, span))?;
                 drop(folder);
                 Ok(())

@@ -97,7 +97,7 @@ fn a_branch_is_built_anew_when_it_moves_and_only_then() {
         .lab
         .build(&[&flags[..], &["--progress", "plain"]].concat());
     assert!(outcome.stderr.contains("cached"), "{}", outcome.stderr);
-    // Whoever builds it, whenever: the same bytes.
+    // Whoever builds it, whenever: the same bytes, the folder that ADD makes included.
     fs::remove_dir_all(served.lab.state()).expect("removing the state");
     assert_eq!(digest(&flags), first);
     let bare = served.bare();

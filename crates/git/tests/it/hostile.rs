@@ -10,6 +10,9 @@ use launchway_testkit::git::{fed, run};
 /// One entry of a tree as git stores it: mode, name, and what it is of.
 type Entry<'a> = (&'a str, &'a str, &'a str);
 
+/// The same with a content that was put together.
+type OwnEntry = (&'static str, &'static str, String);
+
 /// Makes a served repository out of entries that git itself would not write.
 fn repository(served: &Path, name: &str, entries: &[Entry<'_>]) {
     let bare = served.join(name);
@@ -85,7 +88,7 @@ async fn nothing_gets_out() {
             .collect::<Vec<_>>()
     };
     let long: &'static str = Box::leak("n".repeat(300).into_boxed_str());
-    let cases: Vec<(&str, Vec<(&'static str, &'static str, String)>)> = vec![
+    let cases: Vec<(&str, Vec<OwnEntry>)> = vec![
         (
             "dot-git-file",
             plain_entries(&[("100644", ".git", "gitdir: /etc")]),
