@@ -5,6 +5,10 @@
 
 use crate::keys_lint::LINT;
 
+mod given;
+
+pub(crate) use given::{SECRET, SSH};
+
 /// A table with a fixed set of keys.
 pub(crate) struct TableSpec {
     /// How messages call it.
@@ -347,52 +351,6 @@ pub(crate) static BUILD: TableSpec = TableSpec {
 pub(crate) const COMPRESSIONS: &[&str] = &["gzip", "zstd"];
 pub(crate) const NETWORKS: &[&str] = &["host", "none"];
 pub(crate) const RECIPES: &[&str] = &["tree", "concat", "file"];
-
-pub(crate) static SECRET: TableSpec = TableSpec {
-    title: "a secret",
-    keys: &[
-        required(
-            "id",
-            Shape::Text(Form::NonEmpty),
-            "Its id in the Dockerfile.",
-        ),
-        optional("file", Shape::Text(Form::NonEmpty), "A file of the host."),
-        optional(
-            "env",
-            Shape::Text(Form::NonEmpty),
-            "A variable of the environment.",
-        ),
-    ],
-    choices: &[Choice {
-        keys: ["file", "env"],
-        needed: true,
-    }],
-};
-
-pub(crate) static SSH: TableSpec = TableSpec {
-    title: "an ssh agent",
-    keys: &[
-        required(
-            "id",
-            Shape::Text(Form::NonEmpty),
-            "Its id in the Dockerfile; `default` is the one of mounts without an id.",
-        ),
-        optional(
-            "socket",
-            Shape::Text(Form::NonEmpty),
-            "The socket of an agent; the one of `SSH_AUTH_SOCK` by default.",
-        ),
-        optional(
-            "keys",
-            list(&NON_EMPTY),
-            "Files with private keys that have no passphrase.",
-        ),
-    ],
-    choices: &[Choice {
-        keys: ["socket", "keys"],
-        needed: false,
-    }],
-};
 
 pub(crate) static RETRY: TableSpec = TableSpec {
     title: "[retry]",
