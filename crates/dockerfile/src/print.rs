@@ -190,7 +190,11 @@ impl Printer {
                     ("chmod", &add.chmod),
                     ("checksum", &add.checksum),
                 ]);
-                self.switches(&[("link", add.link.then_some(true)), ("unpack", add.unpack)]);
+                self.switches(&[
+                    ("link", add.link.then_some(true)),
+                    ("keep-git-dir", add.keep_git_dir),
+                    ("unpack", add.unpack),
+                ]);
                 for pattern in &add.exclude {
                     self.flag("exclude", pattern);
                 }
@@ -356,7 +360,7 @@ mod tests {
              RUN --mount=type=cache,`\"target=/a,b`\",ro --network=none <<A cat <<-B\nx\nA\n\ty\n\tB\n\
              COPY --from=foo --chown=a` b:c --link --exclude=a --exclude=b --parents a b /c\n\
              COPY [\"a b\", \"\", \"/d\"]\nCOPY <<A <<'B' x /e\n$a\nA\n$b\nB\n\
-             ADD --checksum=$x --unpack=false http://a/b /f\nWORKDIR /a b\nUSER x\nEXPOSE 80 81/udp\n\
+             ADD --checksum=$x --keep-git-dir --unpack=false http://a/b /f\nWORKDIR /a b\nUSER x\nEXPOSE 80 81/udp\n\
              VOLUME /a /b\nVOLUME [\"/a b\"]\nENTRYPOINT []\nCMD\nCMD [ a ]\nSHELL [\"sh\"]\n\
              STOPSIGNAL 9\nHEALTHCHECK NONE\n\
              HEALTHCHECK --interval=1m30s --retries=3 CMD [\"x\"]\nHEALTHCHECK CMD x y\n\
