@@ -183,7 +183,9 @@ fn keys_and_types() {
         (
             "[versions]",
             "[build]\nulimits = [\"files=3\"]\n[versions]",
-            &["LW0105 \"files=3\" is no limit | \"files=3\" | "],
+            &[
+                "LW0105 \"files=3\" is no limit | \"files=3\" | there is no limit `files`; there are core, cpu, data, fsize, locks, memlock, msgqueue, nice, nofile, nproc, rss, rtprio, rttime, sigpending, stack",
+            ],
         ),
         (
             "[versions]",

@@ -304,10 +304,11 @@ impl Reader<'_> {
             Ok(limit) => Some(limit),
             Err(_) if text.value.trim().is_empty() => None, // reported with the shape
             Err(error) => {
-                self.bad_value(
-                    text.span,
-                    format!("{:?} is no limit", text.value),
-                    &error.to_string(),
+                let message = format!("{:?} is no limit", text.value);
+                self.report(
+                    Diagnostic::error(codes::BAD_VALUE, message)
+                        .at(text.span, "cannot be read")
+                        .help(error.to_string()),
                 );
                 None
             }
