@@ -257,9 +257,9 @@ fn no_user_namespace(error: &dyn std::error::Error, settings: &Settings) -> Fail
         diagnostic = diagnostic.note(next.to_string());
         cause = next.source();
     }
-    let found = host_findings(&settings.state)
+    let found = host_findings(&settings.state, Path::new("/proc/self/exe"))
         .into_iter()
-        .find(|finding| finding.name == "user-namespaces" && finding.state != FindingState::Ok);
+        .find(|finding| finding.state == FindingState::Broken);
     let diagnostic = match found {
         Some(finding) => diagnostic
             .note(finding.detail)

@@ -1,11 +1,14 @@
-//! What this machine lets the sandbox do, for people to read. Only looks; nothing is changed or started.
+//! What this machine lets the sandbox do, for people to read: by looking, and by trying in a process that ends with it.
 
-use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use rustix::process::geteuid;
 
 use crate::binfmt::{BinfmtStatus, binfmt_status};
+use crate::obstacle::Facts;
+use crate::subordinate::{self, Owner};
+use crate::trial::{self, Trial};
+use crate::tried;
 use crate::user_namespace::{self, IdMapping};
 
 /// One fact about the machine.
@@ -32,17 +35,26 @@ pub enum FindingState {
 /// Free space below which a build of some size is likely to fail.
 const LITTLE_SPACE: u64 = 5 << 30;
 
-/// Looks at everything the sandbox needs. `store` is the directory (or where it will be) layers are kept in.
+/// Looks at everything the sandbox needs, and tries it. `store` is the directory (or where it will be) layers are kept in.
+/// `helper_executable` calls [`crate::run_if_helper`] first thing in its `main`; `/proc/self/exe` is the usual one.
 #[must_use]
-pub fn host_findings(store: &Path) -> Vec<Finding> {
+pub fn host_findings(store: &Path, helper_executable: &Path) -> Vec<Finding> {
+    let trials = existing(store).map_or_else(Vec::new, |directory| {
+        trial::try_all(helper_executable, directory)
+    });
+    findings(store, &trials)
+}
+
+fn findings(store: &Path, trials: &[Trial]) -> Vec<Finding> {
     let needed = user_namespace::user_namespace_needed();
     let mut findings = vec![kernel(), privileges(needed)];
     if needed {
-        findings.push(user_namespaces(&Obstacles::of_this_host()));
-        findings.push(id_ranges());
+        findings.push(subordinate::finding(&Owner::of_this_process(), trials));
     }
-    findings.push(overlayfs());
-    findings.push(syscall_filter());
+    findings.extend(tried::findings(trials, &Facts::of_this_host(), store));
+    if trials.iter().all(|trial| trial.name != "seccomp") {
+        findings.push(syscall_filter());
+    }
     findings.extend(["amd64", "arm64"].map(emulation));
     findings.push(file_system(store));
     findings.push(space(store));
@@ -50,7 +62,7 @@ pub fn host_findings(store: &Path) -> Vec<Finding> {
 }
 
 impl Finding {
-    fn ok(name: &'static str, detail: impl Into<String>) -> Self {
+    pub(crate) fn ok(name: &'static str, detail: impl Into<String>) -> Self {
         Self {
             name,
             state: FindingState::Ok,
@@ -59,7 +71,11 @@ impl Finding {
         }
     }
 
-    fn limited(name: &'static str, detail: impl Into<String>, remedy: impl Into<String>) -> Self {
+    pub(crate) fn limited(
+        name: &'static str,
+        detail: impl Into<String>,
+        remedy: impl Into<String>,
+    ) -> Self {
         Self {
             name,
             state: FindingState::Limited,
@@ -68,7 +84,11 @@ impl Finding {
         }
     }
 
-    fn broken(name: &'static str, detail: impl Into<String>, remedy: impl Into<String>) -> Self {
+    pub(crate) fn broken(
+        name: &'static str,
+        detail: impl Into<String>,
+        remedy: impl Into<String>,
+    ) -> Self {
         Self {
             name,
             state: FindingState::Broken,
@@ -111,149 +131,6 @@ fn privileges(needed: bool) -> Finding {
         (false, true) => "an ordinary user; builds run in a user namespace",
     };
     Finding::ok("privileges", detail)
-}
-
-/// What can keep a user from creating namespaces, as read from /proc.
-#[derive(Debug, Default)]
-struct Obstacles {
-    /// `user.max_user_namespaces`
-    limit: Option<u64>,
-    /// `kernel.unprivileged_userns_clone` of Debian's older kernels
-    allowed: Option<u64>,
-    /// `kernel.apparmor_restrict_unprivileged_userns` of Ubuntu's kernels
-    apparmor: Option<u64>,
-    /// `Seccomp` of this process: 2 with a filter
-    filtered: bool,
-}
-
-impl Obstacles {
-    fn of_this_host() -> Self {
-        let number = |path: &str| fs::read_to_string(path).ok()?.trim().parse().ok();
-        Self {
-            limit: number("/proc/sys/user/max_user_namespaces"),
-            allowed: number("/proc/sys/kernel/unprivileged_userns_clone"),
-            apparmor: number("/proc/sys/kernel/apparmor_restrict_unprivileged_userns"),
-            filtered: fs::read_to_string("/proc/self/status")
-                .is_ok_and(|status| status.contains("\nSeccomp:\t2")),
-        }
-    }
-}
-
-fn user_namespaces(obstacles: &Obstacles) -> Finding {
-    let name = "user-namespaces";
-    if !Path::new("/proc/self/ns/user").exists() {
-        return Finding::broken(
-            name,
-            "the kernel has none",
-            "use a kernel with CONFIG_USER_NS, or run as root",
-        );
-    }
-    match obstacles {
-        Obstacles { limit: Some(0), .. } => Finding::broken(
-            name,
-            "none may be created (user.max_user_namespaces is 0)",
-            "as root: sysctl -w user.max_user_namespaces=28633",
-        ),
-        Obstacles {
-            allowed: Some(0), ..
-        } => Finding::broken(
-            name,
-            "only root may create them (kernel.unprivileged_userns_clone is 0)",
-            "as root: sysctl -w kernel.unprivileged_userns_clone=1",
-        ),
-        Obstacles {
-            apparmor: Some(1), ..
-        } => Finding::broken(
-            name,
-            "AppArmor takes away the rights inside them (kernel.apparmor_restrict_unprivileged_userns is 1)",
-            "give this program an AppArmor profile with `userns,`, or as root: \
-             sysctl -w kernel.apparmor_restrict_unprivileged_userns=0",
-        ),
-        Obstacles { filtered: true, .. } => Finding::limited(
-            name,
-            "this process is under a syscall filter, which in most containers forbids them",
-            "run the container with --security-opt seccomp=unconfined --security-opt apparmor=unconfined",
-        ),
-        _ => Finding::ok(name, "may be created"),
-    }
-}
-
-fn id_ranges() -> Finding {
-    let name = "subuid";
-    let uid = geteuid().as_raw();
-    let user = user_namespace::user_name(uid);
-    let ranges = ["/etc/subuid", "/etc/subgid"]
-        .map(|file| user_namespace::sub_range(file, uid, user.as_deref()));
-    let label = user.unwrap_or_else(|| uid.to_string());
-    let consequence = "without them images with several owners or a USER cannot be built";
-    match ranges {
-        [Some((_, uids)), Some((_, gids))] => match missing_tools() {
-            tools if tools.is_empty() => Finding::ok(
-                name,
-                format!("{label} has {uids} user and {gids} group ids"),
-            ),
-            tools => Finding::limited(
-                name,
-                format!(
-                    "{label} has ids, but {} is missing; {consequence}",
-                    tools.join(" and ")
-                ),
-                "install the Debian package uidmap",
-            ),
-        },
-        _ => Finding::limited(
-            name,
-            format!("{label} has no ids of its own in /etc/subuid and /etc/subgid; {consequence}"),
-            format!(
-                "as root: usermod --add-subuids 100000-165535 --add-subgids 100000-165535 {label}; install the Debian package uidmap"
-            ),
-        ),
-    }
-}
-
-fn missing_tools() -> Vec<&'static str> {
-    let directories: Vec<PathBuf> = std::env::var_os("PATH")
-        .map(|path| std::env::split_paths(&path).collect())
-        .unwrap_or_default();
-    ["newuidmap", "newgidmap"]
-        .into_iter()
-        .filter(|tool| {
-            !directories
-                .iter()
-                .any(|directory| directory.join(tool).is_file())
-        })
-        .collect()
-}
-
-fn overlayfs() -> Finding {
-    let name = "overlayfs";
-    let known = |text: &str| {
-        text.lines()
-            .any(|line| line.split_whitespace().last() == Some("overlay"))
-    };
-    if fs::read_to_string("/proc/filesystems").is_ok_and(|text| known(&text)) {
-        return Finding::ok(name, "available");
-    }
-    let release = rustix::system::uname()
-        .release()
-        .to_string_lossy()
-        .into_owned();
-    if Path::new("/lib/modules")
-        .join(release)
-        .join("kernel/fs/overlayfs")
-        .exists()
-    {
-        return Finding::limited(
-            name,
-            "a module that is not loaded yet",
-            "as root: modprobe overlay",
-        );
-    }
-    Finding::broken(
-        name,
-        "the kernel does not have it",
-        "use a kernel with CONFIG_OVERLAY_FS",
-    )
 }
 
 fn syscall_filter() -> Finding {
@@ -371,69 +248,6 @@ mod tests {
     use super::*;
 
     #[test]
-    fn obstacles_are_named() {
-        let cases: &[(Obstacles, FindingState, &str)] = &[
-            (Obstacles::default(), FindingState::Ok, "may be created"),
-            (
-                Obstacles {
-                    limit: Some(0),
-                    ..Obstacles::default()
-                },
-                FindingState::Broken,
-                "max_user_namespaces",
-            ),
-            (
-                Obstacles {
-                    allowed: Some(0),
-                    ..Obstacles::default()
-                },
-                FindingState::Broken,
-                "unprivileged_userns_clone",
-            ),
-            (
-                Obstacles {
-                    apparmor: Some(1),
-                    ..Obstacles::default()
-                },
-                FindingState::Broken,
-                "AppArmor",
-            ),
-            (
-                Obstacles {
-                    filtered: true,
-                    ..Obstacles::default()
-                },
-                FindingState::Limited,
-                "syscall filter",
-            ),
-            (
-                Obstacles {
-                    limit: Some(9),
-                    allowed: Some(1),
-                    apparmor: Some(0),
-                    filtered: false,
-                },
-                FindingState::Ok,
-                "may be created",
-            ),
-        ];
-        for (obstacles, state, words) in cases {
-            let finding = user_namespaces(obstacles);
-            assert_eq!(finding.state, *state, "{obstacles:?}");
-            assert!(
-                finding.detail.contains(words),
-                "{obstacles:?}: {}",
-                finding.detail
-            );
-            assert_eq!(
-                finding.remedy.is_some(),
-                *state != FindingState::Ok,
-                "{obstacles:?}"
-            );
-        }
-    }
-
-    #[test]
     fn kernel_versions() {
         for (release, expected) in [
             ("6.1.0-18-amd64", Some((6, 1))),
@@ -447,7 +261,7 @@ mod tests {
 
     #[test]
     fn every_finding_has_its_name_once() {
-        let findings = host_findings(Path::new("/nonexistent/store"));
+        let findings = findings(Path::new("/nonexistent/store"), &[]);
         let mut names: Vec<&str> = findings.iter().map(|finding| finding.name).collect();
         names.sort_unstable();
         let all = names.len();

@@ -9,9 +9,13 @@ mod elf;
 mod error;
 mod helper;
 mod host;
+mod obstacle;
 mod sandbox;
 mod spec;
 mod stacking;
+mod subordinate;
+mod trial;
+mod tried;
 mod user_namespace;
 mod wire;
 

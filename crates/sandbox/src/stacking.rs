@@ -104,6 +104,10 @@ pub(crate) fn try_overlay(directory: &Path) -> Result<(), PassedOver> {
     exercise(&root, &place).map_err(refused)
 }
 
+pub(crate) fn try_installed_fuse(directory: &Path) -> Result<(), PassedOver> {
+    try_fuse(directory, &find_program().ok_or_else(fuse_missing)?)
+}
+
 pub(crate) fn try_fuse(directory: &Path, program: &Path) -> Result<(), PassedOver> {
     let refused = |refused: Refused| fuse_refused(&refused);
     let place = Place::make(directory).map_err(|error| refused(error.into()))?;

@@ -107,8 +107,9 @@ fn mapping_of(map: &str) -> IdMapping {
     }
 }
 
-/// Leaves the user namespace while a child that stays outside waits to write the mapping.
-fn unshare_and_map() -> Result<(), UserNamespaceError> {
+/// Leaves the user namespace while a child that stays outside waits to write the mapping. Tells why only root exists
+/// inside although the user has ranges.
+pub(crate) fn unshare_and_map() -> Result<Option<String>, UserNamespaceError> {
     let (uid, gid) = (geteuid().as_raw(), getegid().as_raw());
     let user = user_name(uid);
     let ranges = (
@@ -118,7 +119,7 @@ fn unshare_and_map() -> Result<(), UserNamespaceError> {
     let (mut inside, mut outside) = UnixStream::pair().map_err(UserNamespaceError::Create)?;
     let process = getpid().as_raw_nonzero().get();
 
-    let mapped = match ranges {
+    let (mapped, trouble) = match ranges {
         (Some(uids), Some(gids)) => {
             let child = match sys::fork().map_err(UserNamespaceError::Create)? {
                 sys::Forked::Child => {
@@ -146,18 +147,18 @@ fn unshare_and_map() -> Result<(), UserNamespaceError> {
                 .read_to_string(&mut trouble)
                 .map_err(|error| UserNamespaceError::Map(error.to_string()))?;
             let _ = waitpid(Some(child), WaitOptions::empty());
-            trouble.is_empty()
+            (trouble.is_empty(), Some(trouble))
         }
         _ => {
             sys::unshare(UnshareFlags::NEWUSER | UnshareFlags::NEWNS)
                 .map_err(UserNamespaceError::Create)?;
-            false
+            (false, None)
         }
     };
     if !mapped {
         map_single(uid, gid).map_err(UserNamespaceError::Map)?;
     }
-    Ok(())
+    Ok(trouble.filter(|trouble| !trouble.is_empty()))
 }
 
 /// Root inside is the caller, and the ids from 1 on are the caller's range.

@@ -1,5 +1,7 @@
 //! `launchway doctor`.
 
+use std::path::Path;
+
 use clap::Args;
 use launchway_git::{find_git, find_ssh, is_new_enough};
 use launchway_sandbox::{Finding, FindingState, host_findings};
@@ -14,7 +16,7 @@ use crate::settings::Settings;
 pub(crate) struct Arguments {}
 
 pub(crate) fn run(_: &Arguments, settings: &Settings) -> Result {
-    let mut findings = host_findings(&settings.state);
+    let mut findings = host_findings(&settings.state, Path::new("/proc/self/exe"));
     findings.extend(programs(settings));
     let word = |state: FindingState| match state {
         FindingState::Ok => "ok",
@@ -50,7 +52,7 @@ pub(crate) fn run(_: &Arguments, settings: &Settings) -> Result {
 }
 
 /// The programs that only some Dockerfiles need.
-fn programs(settings: &Settings) -> [Finding; 2] {
+fn programs(settings: &Settings) -> [Finding; 3] {
     let environment = settings.environment_text();
     let finding = |name, found: bool, detail: String, remedy: &str| Finding {
         name,
@@ -75,7 +77,18 @@ fn programs(settings: &Settings) -> [Finding; 2] {
         true => "installed",
         false => "not installed: no repository over ssh, no keys for --mount=type=ssh",
     };
+    let bundle = settings.ca_bundle();
+    let told_of_bundle = bundle.as_ref().map_or_else(
+        || "none found: registries over https and --host-ca do not work".to_owned(),
+        |path| path.display().to_string(),
+    );
     [
+        finding(
+            "certificates",
+            bundle.is_some(),
+            told_of_bundle,
+            "apt-get install ca-certificates, or set SSL_CERT_FILE",
+        ),
         finding("git", usable, told, "apt-get install git (2.31 or newer)"),
         finding(
             "ssh",

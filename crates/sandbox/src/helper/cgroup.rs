@@ -119,6 +119,22 @@ pub(super) fn create(limits: &Limits) -> Result<Option<Group>, NotKept> {
     Ok(Some(group))
 }
 
+/// Which limits a step could have, tried with a group for each.
+pub(crate) fn trial() -> [(&'static str, Result<(), String>); 3] {
+    let limited = |memory, pids, cpus| Limits {
+        memory,
+        pids,
+        cpus,
+        ..Limits::default()
+    };
+    [
+        ("memory", limited(Some(1 << 30), Pids::Unlimited, None)),
+        ("pids", limited(None, Pids::Limit(DEFAULT_PIDS), None)),
+        ("cpus", limited(None, Pids::Unlimited, Some(1000))),
+    ]
+    .map(|(limit, limits)| (limit, create(&limits).map(drop).map_err(|not| not.why)))
+}
+
 fn tree_of(hierarchies: &[Hierarchy], controller: Controller) -> Option<&Hierarchy> {
     let has = |tree: &&Hierarchy| tree.controllers.contains(&controller);
     let of = |version| {

@@ -12,12 +12,12 @@ mod devices;
 pub(crate) mod fuse;
 mod hierarchy;
 mod init;
-mod mounts;
+pub(crate) mod mounts;
 pub(crate) mod overlay;
 mod resolve;
 mod root;
 mod scratch;
-mod seccomp;
+pub(crate) mod seccomp;
 mod stubs;
 mod supervisor;
 pub(crate) mod sys;
@@ -29,11 +29,14 @@ use std::io;
 use crate::wire::Report;
 
 pub use cgroup::sweep_left_groups;
+pub(crate) use cgroup::trial as control_group_trial;
 
 /// First word of the command line of a process that is to be the helper.
 pub(crate) const MARKER: &str = "launchway-sandbox";
 /// The same, once the program runs from a read-only mount of itself.
 const SHIELDED_MARKER: &str = "launchway-sandbox-shielded";
+/// First word of the command line of a process that is to try what the machine allows.
+pub(crate) const TRIAL_MARKER: &str = "launchway-sandbox-trial";
 
 /// Has to be the first thing `main` does: when this process was started as the helper of a run it becomes that and
 /// never returns. It must happen before any thread is started.
@@ -43,6 +46,8 @@ pub fn run_if_helper() {
         supervisor::shield()
     } else if name.as_deref() == Some(OsStr::new(SHIELDED_MARKER)) {
         supervisor::run()
+    } else if name.as_deref() == Some(OsStr::new(TRIAL_MARKER)) {
+        crate::trial::run()
     }
 }
 

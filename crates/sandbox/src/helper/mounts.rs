@@ -205,7 +205,7 @@ pub(super) fn clone_tree(path: &Path, attributes: u64) -> std::io::Result<OwnedF
 }
 
 /// A new file system, attached nowhere yet.
-pub(super) fn new_file_system(
+pub(crate) fn new_file_system(
     kind: &str,
     options: &[(&str, Option<&str>)],
     attributes: u64,

@@ -99,7 +99,7 @@ const ARM: Interface = Interface {
 };
 
 /// Compiled before the first fork: the child that installs it only makes syscalls.
-pub(super) fn filter() -> io::Result<Vec<sys::FilterInstruction>> {
+pub(crate) fn filter() -> io::Result<Vec<sys::FilterInstruction>> {
     let interfaces = match std::env::consts::ARCH {
         "x86_64" => [X86_64, I386],
         "aarch64" => [AARCH64, ARM],
