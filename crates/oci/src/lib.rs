@@ -37,6 +37,7 @@ mod turn;
 mod unpack;
 #[cfg(test)]
 mod unpack_tests;
+mod way_out;
 mod whole;
 mod xattr;
 

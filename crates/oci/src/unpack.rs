@@ -23,6 +23,7 @@ use crate::pack::{OPAQUE, WHITEOUT, is_whiteout, make_whiteout, names_in, open_d
 use crate::pipe;
 use crate::tar_read::{TarEntry, TarReader};
 use crate::tar_write::TarKind;
+use crate::way_out::{inside, leads_out};
 use crate::xattr;
 
 /// How removals are marked in layer directories, which depends on who mounts them.
@@ -155,6 +156,14 @@ impl<T, E: Into<io::Error>> Doing<T> for Result<T, E> {
     }
 }
 
+/// Why a directory could not be opened.
+fn opened(action: &'static str) -> impl Fn(Errno) -> Failure {
+    move |error| match error {
+        Errno::XDEV => Failure::Refused("a link of the archive leads out of it"),
+        error => Failure::Io(action, error.into()),
+    }
+}
+
 impl Unpacker<'_> {
     fn entry<R: Read>(
         &mut self,
@@ -186,6 +195,11 @@ impl Unpacker<'_> {
             return Err(Failure::Refused("its owner is no valid id"));
         }
         let Some(name) = path.file_name() else {
+            // Docker passes over what names nothing, and so does ADD.
+            let nameless = !entry.name.starts_with(b"/") && entry.kind != TarKind::Dir;
+            if nameless && self.options.whiteouts == Whiteouts::Plain {
+                return Ok(());
+            }
             return self.make_root(entry);
         };
         let parent_path = path.parent().unwrap_or(Path::new(""));
@@ -318,7 +332,7 @@ impl Unpacker<'_> {
             return Err(Failure::Refused("its hard link leads to the root"));
         };
         let target_parent = target.parent().unwrap_or(Path::new(""));
-        let directory = self.open_inside(target_parent).doing("link")?;
+        let directory = self.open_inside(target_parent).map_err(opened("link"))?;
         if self.options.whiteouts != Whiteouts::Plain
             && matches!(stat(directory.as_fd(), target_name), Ok(Some(stat)) if is_whiteout(&stat))
         {
@@ -444,13 +458,20 @@ impl Unpacker<'_> {
         } else {
             path
         };
-        openat2(
-            &self.root,
-            path,
-            OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC,
-            Mode::empty(),
-            ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS,
-        )
+        let open = |resolve| {
+            let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+            let resolve = resolve | ResolveFlags::NO_MAGICLINKS;
+            openat2(&self.root, path, flags, Mode::empty(), resolve)
+        };
+        if self.options.whiteouts == Whiteouts::Plain {
+            match open(ResolveFlags::BENEATH) {
+                Err(Errno::XDEV) if leads_out(self.root.as_fd(), path) => return Err(Errno::XDEV),
+                // A link from the root.
+                Err(Errno::XDEV) => {}
+                found => return found,
+            }
+        }
+        open(ResolveFlags::IN_ROOT)
     }
 
     /// The directory an entry goes into; it is made when the archive does not have it.
@@ -463,7 +484,7 @@ impl Unpacker<'_> {
         let directory = match self.open_inside(path) {
             Ok(directory) => directory,
             Err(Errno::NOENT | Errno::NOTDIR) => self.make_parents(path)?,
-            Err(error) => return Err(error).doing("open the directory of"),
+            Err(error) => return Err(opened("open the directory of")(error)),
         };
         let kept = directory.try_clone().doing("open the directory of")?;
         self.last_parent = Some((path.to_owned(), kept));
@@ -504,7 +525,7 @@ impl Unpacker<'_> {
                     self.directory_times.push((so_far.clone(), 0));
                     self.open_inside(&so_far).doing(ACTION)?
                 }
-                Err(error) => return Err(error).doing(ACTION),
+                Err(error) => return Err(opened(ACTION)(error)),
             };
         }
         Ok(directory)
@@ -538,23 +559,6 @@ impl Unpacker<'_> {
         }
         Ok(())
     }
-}
-
-/// The path an archive's name means, without leading slashes and single dots. `..` is refused even
-/// where it would stay inside: no builder writes it, and layers are not the place to be clever.
-fn inside(name: &[u8]) -> Result<PathBuf, &'static str> {
-    if name.contains(&0) {
-        return Err("its name has a NUL");
-    }
-    let mut path = PathBuf::new();
-    for part in name.split(|&byte| byte == b'/') {
-        match part {
-            b"" | b"." => {}
-            b".." => return Err("its name leads out of the archive"),
-            part => path.push(OsStr::from_bytes(part)),
-        }
-    }
-    Ok(path)
 }
 
 fn stat(parent: BorrowedFd<'_>, name: &OsStr) -> io::Result<Option<rustix::fs::Stat>> {

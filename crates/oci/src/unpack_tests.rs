@@ -204,7 +204,7 @@ fn nothing_gets_out() {
 }
 
 #[test]
-fn links_are_followed_inside_as_if_the_directory_were_the_root() {
+fn links_of_a_layer_are_followed_as_if_the_directory_were_the_root() {
     let (outer, inner) = playground();
     let tar = Tar::default()
         .dir("run")
@@ -215,11 +215,80 @@ fn links_are_followed_inside_as_if_the_directory_were_the_root() {
         .file("deep/b", "2")
         .file("/abs", "3")
         .link("hard", "/var/run/a");
-    assert_eq!(unpack(&tar.0[..], &inner, &PLAIN).unwrap(), 8);
+    assert_eq!(unpack(&tar.0[..], &inner, &LAYER).unwrap(), 8);
     assert_untouched(outer.path());
     for (path, want) in [("run/a", "1"), ("run/b", "2"), ("abs", "3"), ("hard", "1")] {
         assert_eq!(fs::read_to_string(inner.join(path)).unwrap(), want);
     }
+}
+
+#[test]
+fn links_that_climb_out_are_refused_in_what_add_unpacks() {
+    let climbing = |target: &str| Tar::default().dir("d").symlink("d/s", target);
+    for (target, path) in [
+        ("../..", "d/s/f"),
+        ("../..", "d/s/new/f"),
+        ("../../d", "d/s/f"),
+        ("../d/../../in", "d/s/f"),
+    ] {
+        let (outer, inner) = playground();
+        let tar = climbing(target).file(path, "x");
+        let error = unpack(&tar.0[..], &inner, &PLAIN).unwrap_err();
+        assert!(
+            matches!(error, UnpackError::Refused { .. }),
+            "{target} {error:?}"
+        );
+        assert!(!inner.join("f").exists() && !inner.join("new").exists());
+        assert_untouched(outer.path());
+        let tar = Tar::default()
+            .file("f", "x")
+            .symlink("s", "..")
+            .link("l", "s/f");
+        unpack(&tar.0[..], &inner, &PLAIN).unwrap_err();
+    }
+    // Nothing goes through it.
+    let (_outer, inner) = playground();
+    unpack(&climbing("../..").0[..], &inner, &PLAIN).unwrap();
+    // Links from the root, and up to the root, are those of any Debian.
+    let tar = climbing("..")
+        .dir("usr")
+        .dir("usr/bin")
+        .symlink("bin", "usr/bin")
+        .symlink("lib", "/usr/lib")
+        .symlink("var", "/../usr/./var")
+        .file("bin/a", "1")
+        .file("lib/b", "2")
+        .file("var/c", "3")
+        .file("d/s/e", "4");
+    let (outer, inner) = playground();
+    fs::create_dir_all(inner.join("usr/lib")).unwrap();
+    fs::create_dir_all(inner.join("usr/var")).unwrap();
+    unpack(&tar.0[..], &inner, &PLAIN).unwrap();
+    assert_untouched(outer.path());
+    for (path, want) in [
+        ("usr/bin/a", "1"),
+        ("usr/lib/b", "2"),
+        ("usr/var/c", "3"),
+        ("e", "4"),
+    ] {
+        assert_eq!(
+            fs::read_to_string(inner.join(path)).unwrap(),
+            want,
+            "{path}"
+        );
+    }
+}
+
+#[test]
+fn what_has_no_name_is_passed_over_by_add_alone() {
+    let tar = Tar::default().file("", "none").file("f", "x");
+    let (_outer, inner) = playground();
+    unpack(&tar.0[..], &inner, &PLAIN).unwrap();
+    assert_eq!(fs::read_to_string(inner.join("f")).unwrap(), "x");
+    assert_eq!(fs::read_dir(&inner).unwrap().count(), 1);
+    unpack(&tar.0[..], &inner, &LAYER).unwrap_err();
+    let root = Tar::default().file("/", "none");
+    unpack(&root.0[..], &inner, &PLAIN).unwrap_err();
 }
 
 #[test]
