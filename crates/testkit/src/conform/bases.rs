@@ -202,10 +202,7 @@ pub(super) fn without_frontend(
             .and_then(|comment| comment.split_once('='))
             .filter(|(name, _)| name.trim().eq_ignore_ascii_case("syntax"))
             .map(|(_, value)| value.trim());
-        let stock = value.is_some_and(|value| {
-            repository(value.trim_start_matches("docker.io/")) == "docker/dockerfile"
-                || repository(value) == "docker/dockerfile-upstream"
-        });
+        let stock = value.is_some_and(is_stock);
         if stock && !found {
             found = true;
             // A directive that nobody knows, so that those after it still count, and every line
@@ -229,6 +226,15 @@ pub(super) fn without_frontend(
         fs::copy(beside, folder.join(&rules))?;
     }
     Ok(Some(other))
+}
+
+/// Whether a `syntax` is the stock frontend: in some version, and from whatever registry.
+fn is_stock(value: &str) -> bool {
+    let image = repository(value.split(' ').next().unwrap_or_default());
+    ["docker/dockerfile", "docker/dockerfile-upstream"]
+        .iter()
+        .filter_map(|stock| image.strip_suffix(stock))
+        .any(|host| host.is_empty() || host.ends_with('/'))
 }
 
 #[cfg(test)]
@@ -291,7 +297,22 @@ mod tests {
             of("# syntax=docker/dockerfile:1.7-labs\n# escape=`\nFROM a\n").as_deref(),
             Some("# stock=yes\n# escape=`\nFROM a\n")
         );
-        assert_eq!(of("# syntax=someone/else\nFROM a\n"), None);
+        for stock in [
+            "mirror.example:5000/docker/dockerfile:1",
+            "docker.io/docker/dockerfile-upstream:master@sha256:ab",
+            "localhost/hub/docker/dockerfile some words",
+        ] {
+            let changed = of(&format!("# syntax={stock}\nFROM a\n"));
+            assert_eq!(changed.as_deref(), Some("# stock=yes\nFROM a\n"), "{stock}");
+        }
+        for other in [
+            "someone/else",
+            "notdocker/dockerfile",
+            "docker/dockerfile/x",
+            "docker/dockerfile-x",
+        ] {
+            assert_eq!(of(&format!("# syntax={other}\nFROM a\n")), None, "{other}");
+        }
         assert_eq!(of("FROM a\n# syntax=docker/dockerfile:1\n"), None);
     }
 }
