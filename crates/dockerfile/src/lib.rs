@@ -32,7 +32,7 @@ pub use git::{GitSource, GitTransport, git_context, git_source, is_commit, is_re
 pub use go_match::{PatternError, go_match};
 pub use graph::{
     BuildInputs, ContextSource, ExternalImage, ResolvedStage, StageBase, StageGraph, canonical,
-    is_proxy_arg, resolve,
+    global_argument, is_proxy_arg, resolve,
 };
 pub use ignore::IgnoreRules;
 pub use mount::{CacheSharing, MountFlag, MountKind, RunMount};

@@ -43,6 +43,9 @@ pub(crate) struct PreparedMounts {
     _locks: Vec<File>,
 }
 
+/// BuildKit's argument that tells the cache mounts of one build from those of others.
+const CACHE_NAMESPACE: &str = "BUILDKIT_CACHE_MOUNT_NS";
+
 impl PreparedMounts {
     /// Fills in variables, and looks at the files that binds bring in.
     pub(crate) fn resolve(
@@ -54,7 +57,12 @@ impl PreparedMounts {
         let mut mounts = Vec::new();
         let mut contents = Vec::new();
         for flag in &run.mounts {
-            let mount = flag.resolve(&|word| expand(word, scope.escape, &scope.lookup()))?;
+            let mut mount = flag.resolve(&|word| expand(word, scope.escape, &scope.lookup()))?;
+            if let (RunMount::Cache { id, .. }, Some(namespace)) =
+                (&mut mount, build.said(CACHE_NAMESPACE))
+            {
+                *id = format!("{namespace}/{id}");
+            }
             if let RunMount::Bind { target, .. }
             | RunMount::Cache { target, .. }
             | RunMount::Tmpfs { target, .. } = &mount

@@ -26,7 +26,16 @@ use crate::redact::Redactor;
 use crate::users::{Accounts, Identity};
 use crate::{BuildOptions, Cancellation, EngineError, Event, Step, codes, limits};
 
+/// BuildKit's argument for the host name of RUN steps.
+const HOSTNAME: &str = "BUILDKIT_SANDBOX_HOSTNAME";
+
 impl Build<'_> {
+    /// An argument that says how to build, needs no declaration, and counts unless it is empty.
+    pub(crate) fn said(&self, name: &str) -> Option<&str> {
+        let value = self.request.build_args.get(name)?;
+        (!value.is_empty()).then_some(value)
+    }
+
     pub(crate) fn run_step(
         &self,
         state: &StageState<'_>,
@@ -75,6 +84,10 @@ impl Build<'_> {
         if options.no_new_privileges {
             key.text("no new privileges", "");
         }
+        let hostname = self.said(HOSTNAME);
+        if let Some(hostname) = hostname {
+            key.text("hostname", hostname);
+        }
         let key = key.finish();
         let told = told(state, &argv);
         let claimed = match self.claim(key, step)? {
@@ -122,6 +135,7 @@ impl Build<'_> {
                 .map(|host| (host.name.clone(), host.address))
                 .collect(),
             no_new_privileges: options.no_new_privileges,
+            hostname: hostname.map_or_else(|| spec.hostname.clone(), str::to_owned),
             ..spec
         };
         let output = Mutex::new((Redactor::new(mounts.secrets(self)), Tail::default()));

@@ -33,6 +33,8 @@ pub struct SingleBuild {
     pub target: Option<String>,
     pub build_args: BTreeMap<String, String>,
     pub platforms: Vec<Platform>,
+    /// The result is an index even of one platform.
+    pub index: bool,
     pub build_platform: Platform,
     /// Names of FROM and `--from` that stand for something else.
     pub named: BTreeMap<String, NamedContext>,
@@ -70,6 +72,7 @@ impl SingleBuild {
 /// What came of it; its layers are in the local store.
 pub struct SingleImage {
     images: Vec<(Platform, Image)>,
+    index: bool,
     pub warnings: Vec<Diagnostic>,
 }
 
@@ -95,7 +98,7 @@ pub enum AnnotationPlace {
 
 /// A built image with its layers compressed and its documents written; all is in the local store.
 pub struct PackedImage {
-    /// The manifest, or the index when several platforms were asked for.
+    /// The manifest, or the index when several platforms or one was asked for.
     pub descriptor: Descriptor,
     document: Document,
     made: Vec<(Platform, Made)>,
@@ -165,7 +168,11 @@ pub async fn build(
         }
         images.push((platform.clone(), image));
     }
-    Ok(SingleImage { images, warnings })
+    Ok(SingleImage {
+        images,
+        index: build.index,
+        warnings,
+    })
 }
 
 /// Where findings are errors, nothing is built with them.
@@ -189,6 +196,11 @@ impl SingleImage {
     /// The unpacked image of each platform.
     pub fn images(&self) -> &[(Platform, Image)] {
         &self.images
+    }
+
+    /// Whether it is an index: of several platforms, or where one was asked for.
+    pub fn is_index(&self) -> bool {
+        self.index || self.images.len() != 1
     }
 
     /// Compresses the layers and writes the documents.
@@ -225,7 +237,9 @@ impl SingleImage {
             made.push((platform.clone(), one));
         }
         let (document, descriptor) = match (made.as_slice(), manifests.as_slice()) {
-            ([(_, only)], [(_, descriptor)]) => (only.manifest.clone(), descriptor.clone()),
+            ([(_, only)], [(_, descriptor)]) if !self.is_index() => {
+                (only.manifest.clone(), descriptor.clone())
+            }
             _ => {
                 let document = index(&manifests, at(AnnotationPlace::Index, None));
                 let descriptor = Descriptor {
@@ -250,10 +264,12 @@ impl PackedImage {
         &self.document.digest
     }
 
-    /// The digest of the configuration, of an image of one platform.
+    /// The digest of the configuration, of an image that is no index.
     pub fn config_digest(&self) -> Option<&Digest> {
         match self.made.as_slice() {
-            [(_, only)] => Some(&only.config_document.digest),
+            [(_, only)] if !media::is_index(&self.document.media_type) => {
+                Some(&only.config_document.digest)
+            }
             _ => None,
         }
     }

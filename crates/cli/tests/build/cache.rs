@@ -65,6 +65,49 @@ fn only_what_decides_a_step_runs_it_again() {
 }
 
 #[test]
+fn what_buildkit_is_told_of_steps_decides_them() {
+    const NAME: &str = "what_buildkit_is_told_of_steps_decides_them";
+    let steps = "RUN --mount=type=cache,target=/c busybox cat /c/seen > /seen; echo x >> /c/seen\n\
+        RUN busybox hostname > /name\n";
+    let Some(lab) = Lab::with_busybox(NAME, &format!("{BUSYBOX}{steps}")) else {
+        return;
+    };
+    let folder = lab.path("files");
+    let shown = folder.display().to_string();
+    let of = |argument: &str, fresh: bool| {
+        let _ = fs::remove_dir_all(&folder);
+        let mut flags = vec!["-o", &shown, "--build-arg", argument];
+        if fresh {
+            flags.push("--no-cache");
+        }
+        let outcome = lab.build(&flags);
+        assert_eq!(outcome.code, Some(0), "{}", outcome.stderr);
+        let read = |name: &str| fs::read_to_string(folder.join(name)).expect("reading");
+        (read("seen").lines().count(), read("name").trim().to_owned())
+    };
+    let usual = |seen| (seen, "buildkitsandbox".to_owned());
+    assert_eq!(of("x=y", true), usual(0));
+    assert_eq!(
+        of("BUILDKIT_CACHE_MOUNT_NS=", true),
+        usual(1),
+        "no namespace"
+    );
+    assert_eq!(
+        of("BUILDKIT_CACHE_MOUNT_NS=a", false),
+        usual(0),
+        "a cache of its own"
+    );
+    assert_eq!(of("BUILDKIT_CACHE_MOUNT_NS=a", true), usual(1));
+    assert_eq!(of("x=y", true), usual(2));
+    // The host name is part of the step, as in BuildKit.
+    let named = of("BUILDKIT_SANDBOX_HOSTNAME=one", false);
+    assert_eq!(named.1, "one");
+    assert_eq!(of("BUILDKIT_SANDBOX_HOSTNAME=", false).1, "buildkitsandbox");
+    let long = format!("BUILDKIT_SANDBOX_HOSTNAME={}", "x".repeat(65));
+    assert_eq!(lab.build(&["--build-arg", &long]).code, Some(1));
+}
+
+#[test]
 fn the_owners_of_another_stage_are_part_of_a_copy() {
     let dockerfile = |owner: &str| {
         format!("FROM scratch AS a\nCOPY --chown={owner} f /f\nFROM scratch\nCOPY --from=a /f /f\n")

@@ -176,6 +176,78 @@ fn the_epoch_of_the_environment_is_an_argument() {
 }
 
 #[test]
+fn the_dockerfile_may_say_the_epoch() {
+    let lab = lab();
+    let text = "ARG DAY=1000000000\nARG SOURCE_DATE_EPOCH=${DAY}\nFROM scratch\nCOPY f /f\n";
+    lab.write("Dockerfile", text);
+    let layout = lab.path("layout");
+    let output = format!("type=oci,tar=false,dest={}", layout.display());
+    let times = |more: &[&str]| {
+        let _ = fs::remove_dir_all(&layout);
+        lab.digest(&[&["-o", &output], more].concat());
+        let image = flatten(&layout, None).expect("reading the layout");
+        let created = image.config["created"]
+            .as_str()
+            .map(|text| text[..10].to_owned());
+        (created, image.entries[&b"f".to_vec()].mtime)
+    };
+    let day = |text: &str| Some(text.to_owned());
+    assert_eq!(times(&[]), (day("2001-09-09"), 1_000_000_000));
+    let given = ["--build-arg", "SOURCE_DATE_EPOCH=1100000000"];
+    assert_eq!(times(&given), (day("2004-11-09"), 1_100_000_000));
+    let through = ["--build-arg", "DAY=1100000000"];
+    assert_eq!(times(&through), (day("2004-11-09"), 1_100_000_000));
+    let (created, time) = times(&["--build-arg", "SOURCE_DATE_EPOCH="]);
+    assert!(created > day("2004-11-09") && time > 1_100_000_000);
+    let refused = lab.build(&["--build-arg", "DAY=today"]);
+    assert_eq!(refused.code, Some(2), "{}", refused.stderr);
+    assert!(refused.stderr.contains("SOURCE_DATE_EPOCH=today"));
+}
+
+#[test]
+fn one_platform_may_be_an_index() {
+    let lab = lab();
+    let (id, layout) = (lab.path("id"), lab.path("layout"));
+    let (id_flag, output) = (
+        id.display().to_string(),
+        format!("type=oci,tar=false,dest={}", layout.display()),
+    );
+    let of = |value: &str| {
+        let _ = fs::remove_dir_all(&layout);
+        let argument = format!("BUILDKIT_MULTI_PLATFORM={value}");
+        let flags = [
+            "--build-arg",
+            &argument,
+            "--iidfile",
+            &id_flag,
+            "-o",
+            &output,
+        ];
+        let digest = lab.digest(&flags);
+        let name = digest.trim_start_matches("sha256:");
+        let bytes = fs::read(layout.join("blobs/sha256").join(name)).expect("reading");
+        let document: serde_json::Value = serde_json::from_slice(&bytes).expect("JSON");
+        let id = fs::read_to_string(&id).expect("reading");
+        (document["manifests"].as_array().map(Vec::len), id == digest)
+    };
+    assert_eq!(of("true"), (Some(1), true));
+    assert_eq!(of("0"), (None, false));
+    assert_eq!(of(""), (None, false));
+    for flags in [
+        &["--build-arg", "BUILDKIT_MULTI_PLATFORM=perhaps"][..],
+        &[
+            "--build-arg",
+            "BUILDKIT_MULTI_PLATFORM=false",
+            "--platform=linux/amd64,linux/arm64",
+        ],
+    ] {
+        let refused = lab.build(flags);
+        assert_eq!(refused.code, Some(2), "{}", refused.stderr);
+        assert!(refused.stderr.contains("BUILDKIT_MULTI_PLATFORM"));
+    }
+}
+
+#[test]
 fn what_is_passed_over_is_told_and_what_is_refused_says_why() {
     let lab = lab();
     let told = lab.build(&[

@@ -255,6 +255,17 @@ fn several_platforms_have_a_folder_each() {
             .output();
         let ours = ours.expect("starting launchway").stdout;
         assert_eq!(told_by_tar(&theirs, true), told_by_tar(&ours, true));
+        let one = [
+            "--platform=linux/arm64",
+            "--build-arg=BUILDKIT_MULTI_PLATFORM=1",
+            "--build-arg",
+            EPOCH,
+            "-o-",
+        ];
+        let theirs = told_by_tar(&buildx(&lab, &one), true);
+        let ours = lab.command(&one).output().expect("starting launchway");
+        assert_eq!(theirs, told_by_tar(&ours.stdout, true));
+        assert!(theirs.iter().any(|line| line.starts_with("linux_arm64/")));
     } else {
         lacking(NAME, "docker with BuildKit");
     }

@@ -79,6 +79,12 @@ const PROCESSORS: [&str; 24] = [
     "wasm",
 ];
 
+/// The value that an argument has before the first `FROM`.
+pub fn global_argument(file: &Dockerfile, inputs: &BuildInputs<'_>, name: &str) -> Option<String> {
+    let globals = Globals::evaluate(file, inputs, &mut Vec::new());
+    globals.values.get(name).cloned()
+}
+
 pub(crate) struct Globals {
     escape: char,
     /// That of the machine that builds.

@@ -19,7 +19,7 @@ use launchway_model::Platform;
 
 pub use canonical::canonical;
 use globals::Globals;
-pub use globals::is_proxy_arg;
+pub use globals::{global_argument, is_proxy_arg};
 use known::KnownVariables;
 use references::References;
 use walk::Walk;

@@ -6,6 +6,7 @@ mod contexts;
 mod input;
 mod metadata;
 mod output;
+mod predefined;
 mod repository;
 mod secrets;
 mod ssh;
@@ -26,6 +27,7 @@ use launchway_release::{Puller, single};
 use self::compatible::CompatibleArguments;
 use self::input::{Given, Input};
 use self::output::{Output, Target};
+use self::predefined::EPOCH;
 use self::repository::Keys;
 use self::write::Built;
 use super::Result;
@@ -37,8 +39,6 @@ use crate::limits::LimitArguments;
 use crate::settings::Settings;
 use crate::tidy;
 use crate::toolbox::{self, Builder};
-
-const EPOCH: &str = "SOURCE_DATE_EPOCH";
 
 /// Build one plain Dockerfile, outside of any family
 #[derive(Args)]
@@ -183,7 +183,9 @@ fn build(arguments: &Build, settings: &Settings) -> Result {
     for output in &outputs {
         annotations.extend_from_slice(&output.annotations);
     }
-    let annotations = annotations::parse(&annotations, platforms.len() == 1)?;
+    let given_args = pairs(&arguments.build_arg, settings);
+    let index = predefined::is_index(&given_args, platforms.len())?;
+    let annotations = annotations::parse(&annotations, !index)?;
     let compression = compression(&arguments.compression, &outputs)?;
     // An image is made when something takes it, and when nothing else is wanted.
     let packs = outputs.is_empty()
@@ -193,7 +195,7 @@ fn build(arguments: &Build, settings: &Settings) -> Result {
     let keys = Keys {
         secrets: secrets::read_all(&arguments.secret, settings)?,
         agents: ssh::agents(&arguments.ssh, settings)?,
-        keep_git_dir: repository::keeps_git_dir(&pairs(&arguments.build_arg, settings)),
+        keep_git_dir: repository::keeps_git_dir(&given_args),
     };
     let given = Given::of(&arguments.context)?;
     let file = arguments.file.as_deref();
@@ -207,6 +209,7 @@ fn build(arguments: &Build, settings: &Settings) -> Result {
     if let Some(call) = call {
         return call.run(&build, &sources, &arguments.registries, settings);
     }
+    build.index = index;
     build.options.compress = packs.then_some(compression);
     let epoch = build.options.epoch;
     rewrite_timestamps(&outputs, &mut build.options)?;
@@ -467,15 +470,8 @@ fn read_build(
             .or_insert_with(|| epoch.to_string());
     }
     let checks = super::call::settings_of(&dockerfile, &build_args)?;
-    let epoch = match build_args.get(EPOCH).filter(|text| !text.is_empty()) {
-        Some(text) => Some(text.parse().map_err(|_| {
-            Failure::usage(
-                format!("{EPOCH}={text} is no number of seconds"),
-                "give seconds since 1970",
-            )
-        })?),
-        None => None,
-    };
+    let first = platforms.first().unwrap_or(&settings.host_platform);
+    let epoch = predefined::epoch(&build_args, &dockerfile, first)?;
     let no_cache_stages: BTreeSet<String> = arguments.no_cache_filter.iter().cloned().collect();
     for name in &no_cache_stages {
         let known = |stage: &launchway_dockerfile::Stage| {
@@ -526,6 +522,7 @@ fn read_build(
         target: arguments.target.clone(),
         build_args,
         platforms,
+        index: false,
         build_platform: settings.host_platform.clone(),
         named: contexts::parse(&arguments.build_context)?,
         secrets: keys.secrets,

@@ -160,10 +160,10 @@ impl Built<'_> {
             .collect()
     }
 
-    /// The files of every platform: one alone lies at the top, several have a folder each.
+    /// The files of every platform: those of an index have a folder each, others lie at the top.
     fn files(&self, split: bool) -> Vec<ExportedFiles> {
         let images = self.image.images();
-        let split = split && images.len() > 1;
+        let split = split && self.image.is_index();
         images
             .iter()
             .map(|(platform, image)| ExportedFiles {
