@@ -179,8 +179,14 @@ impl PreparedMounts {
                 RunMount::Cache {
                     id,
                     sharing: CacheSharing::Locked,
+                    mode,
+                    uid,
+                    gid,
                     ..
-                } => Some((cache_root(&build.engine.state, id), id.clone())),
+                } => {
+                    let root = cache_root(&build.engine.state, id, *mode, *uid, *gid);
+                    Some((root, id.clone()))
+                }
                 _ => None,
             })
             .collect();
@@ -299,7 +305,7 @@ impl PreparedMounts {
         else {
             return Ok(());
         };
-        let root = cache_root(&build.engine.state, id);
+        let root = cache_root(&build.engine.state, id, *mode, *uid, *gid);
         use_cache(build, &root, id)?;
         let (slot, lock) = take_slot(&root, *sharing)
             .map_err(EngineError::io(format!("lock the cache mount `{id}`")))?;
@@ -346,10 +352,21 @@ impl PreparedMounts {
     }
 }
 
-/// Where the directories of a cache mount are.
-fn cache_root(state: &Path, id: &str) -> PathBuf {
+/// Where the directories of a cache mount are. One that is asked for with an owner or a mode is another one than that of
+/// the same id without, as with BuildKit: who asks for a directory of their own may write to it.
+fn cache_root(
+    state: &Path,
+    id: &str,
+    mode: Option<u32>,
+    uid: Option<u32>,
+    gid: Option<u32>,
+) -> PathBuf {
     let mut name = ContentHasher::new("launchway/cache-mount/1");
     name.text("id", id);
+    if mode.is_some() || uid.is_some() || gid.is_some() {
+        let (mode, uid, gid) = (mode.unwrap_or(0o755), uid.unwrap_or(0), gid.unwrap_or(0));
+        name.text("owner", &format!("{mode:o} {uid}:{gid}"));
+    }
     state.join("cache-mounts").join(name.finish().to_string())
 }
 
