@@ -77,10 +77,14 @@ pub(crate) fn finding(owner: &Owner, trials: &[Trial]) -> Finding {
         return Finding::limited(
             NAME,
             format!("{label} has no ids of its own in {file}; {CONSEQUENCE}"),
-            format!(
-                "as root: usermod --add-subuids 100000-165535 --add-subgids 100000-165535 {label}; \
-                 apt-get install uidmap"
-            ),
+            if owner.known {
+                format!(
+                    "as root: usermod --add-subuids 100000-165535 --add-subgids 100000-165535 {label}; \
+                     apt-get install uidmap"
+                )
+            } else {
+                format!("as root: useradd --uid {label} NAME; apt-get install uidmap")
+            },
         );
     };
     let missing: Vec<&str> = owner
@@ -165,6 +169,13 @@ mod tests {
             ),
             ((many, many), &usable, vec![], "65536 user and 65536", None),
             ((None, None), &usable, vec![], "subuid and", Some("usermod")),
+            (
+                (None, None),
+                &gone,
+                vec![],
+                "has no ids",
+                Some("useradd --uid 4711"),
+            ),
             (
                 (many, None),
                 &usable,
