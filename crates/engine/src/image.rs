@@ -1,5 +1,8 @@
 //! What the engine builds from and what it gives back.
 
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
 use launchway_model::{Digest, Platform};
 use launchway_oci::{Layer, Stack, spec};
 
@@ -49,4 +52,75 @@ impl Image {
 pub trait Images: Sync {
     /// The image of a reference for one platform, its layers unpacked in the engine's store.
     fn image(&self, reference: &str, platform: &Platform) -> Result<Image, EngineError>;
+}
+
+/// Images of one build, each asked for once: a tag that moves meanwhile stands for one image in all
+/// stages, and stages that start from the same one cost one request.
+pub(crate) struct KnownImages<'a> {
+    images: &'a dyn Images,
+    known: Mutex<BTreeMap<(String, String), Place>>,
+}
+
+/// Where an image comes to be; locked while it is fetched.
+type Place = Arc<Mutex<Option<Image>>>;
+
+impl<'a> KnownImages<'a> {
+    pub(crate) fn new(images: &'a dyn Images) -> Self {
+        Self {
+            images,
+            known: Mutex::default(),
+        }
+    }
+
+    /// The image, from before when it was asked for. Others that want it wait meanwhile.
+    pub(crate) fn get(&self, reference: &str, platform: &Platform) -> Result<Image, EngineError> {
+        let place = {
+            let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+            let key = (reference.to_owned(), platform.to_string());
+            Arc::clone(known.entry(key).or_default())
+        };
+        let mut place = place.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(image) = &*place {
+            return Ok(image.clone());
+        }
+        let image = self.images.image(reference, platform)?;
+        *place = Some(image.clone());
+        Ok(image)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use super::*;
+
+    /// Fails the first time, and counts.
+    struct Counting(AtomicUsize);
+
+    impl Images for Counting {
+        fn image(&self, _: &str, platform: &Platform) -> Result<Image, EngineError> {
+            match self.0.fetch_add(1, Ordering::SeqCst) {
+                0 => Err(EngineError::Cancelled),
+                _ => Ok(Image::empty(platform)),
+            }
+        }
+    }
+
+    #[test]
+    fn an_image_is_asked_for_once_for_each_platform() {
+        let counting = Counting(AtomicUsize::new(0));
+        let known = KnownImages::new(&counting);
+        let [amd64, arm64] = ["linux/amd64", "linux/arm64"].map(|text| text.parse().unwrap());
+        assert!(known.get("a", &amd64).is_err());
+        std::thread::scope(|scope| {
+            for _ in 0..8 {
+                scope.spawn(|| assert!(known.get("a", &amd64).is_ok()));
+            }
+        });
+        assert_eq!(counting.0.load(Ordering::SeqCst), 2);
+        assert!(known.get("a", &arm64).is_ok());
+        assert!(known.get("b", &amd64).is_ok());
+        assert_eq!(counting.0.load(Ordering::SeqCst), 4);
+    }
 }

@@ -19,6 +19,7 @@ use launchway_ssh::Agents;
 
 use crate::cache::{StepCache, step_key};
 use crate::configure::{SetHere, configure, env_pairs, set_env};
+use crate::image::KnownImages;
 use crate::named::{NamedSource, NamedSources, unavailable};
 use crate::scope::{PROXY_ARGS, Scope};
 use crate::stacked::Way;
@@ -141,6 +142,7 @@ impl NativeEngine {
             cancellation: &stop,
             events,
             cache,
+            images: KnownImages::new(request.images),
             stages: Stages::default(),
             exported: exported_stages(request.graph),
         };
@@ -195,6 +197,7 @@ pub(crate) struct Build<'a> {
     pub(crate) events: &'a (dyn Fn(Event) + Sync),
     pub(crate) cache: StepCache,
     pub(crate) downloads: Downloads,
+    images: KnownImages<'a>,
     stages: Stages,
     exported: BTreeSet<usize>,
 }
@@ -333,9 +336,8 @@ impl<'a> Build<'a> {
                 }
             },
             StageBase::External(reference) => self
-                .request
                 .images
-                .image(reference, platform)
+                .get(reference, platform)
                 .map_err(|error| unavailable(error, "image", platform, span)),
         }
     }
