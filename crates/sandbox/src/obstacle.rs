@@ -17,6 +17,8 @@ pub(crate) struct Facts {
     pub(crate) filtered: bool,
     /// The root of this process is not that of its mount namespace.
     pub(crate) chroot: bool,
+    /// Only version 2 of control groups can be handed to users.
+    pub(crate) groups_of_version_2: bool,
 }
 
 impl Facts {
@@ -28,6 +30,7 @@ impl Facts {
             apparmor: number("/proc/sys/kernel/apparmor_restrict_unprivileged_userns"),
             filtered: fs::read_to_string("/proc/self/status")
                 .is_ok_and(|status| status.contains("\nSeccomp:\t2")),
+            groups_of_version_2: fs::exists("/sys/fs/cgroup/cgroup.controllers").unwrap_or(false),
             chroot: !fs::read_to_string("/proc/self/mountinfo").is_ok_and(|mounts| {
                 mounts
                     .lines()

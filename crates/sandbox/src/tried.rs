@@ -55,7 +55,7 @@ pub(crate) fn findings(trials: &[Trial], facts: &Facts, store: &Path) -> Vec<Fin
         findings.extend(of("fuse-overlayfs").map(|fuse| stacking("fuse-overlayfs", fuse)));
     }
     findings.extend(of("seccomp").map(filter));
-    findings.extend(limits(trials));
+    findings.extend(limits(trials, facts));
     findings
 }
 
@@ -92,7 +92,7 @@ fn filter(trial: &Trial) -> Finding {
 }
 
 /// One finding for all limits of control groups.
-fn limits(trials: &[Trial]) -> Option<Finding> {
+fn limits(trials: &[Trial], facts: &Facts) -> Option<Finding> {
     let tried: Vec<(&str, &Trial)> = LIMITS
         .into_iter()
         .filter_map(|limit| {
@@ -121,8 +121,13 @@ fn limits(trials: &[Trial]) -> Option<Finding> {
         Finding::limited(
             "cgroup",
             format!("no limits for steps on {} ({why})", refused.join(", ")),
-            "with systemd: systemd-run --user --scope -p Delegate=yes launchway …; \
-             in a container: --cgroupns=private and a writable /sys/fs/cgroup",
+            if facts.groups_of_version_2 {
+                "with systemd: systemd-run --user --scope -p Delegate=yes launchway …; \
+                 in a container: --cgroupns=private and a writable /sys/fs/cgroup"
+            } else {
+                "run as root, or boot with systemd.unified_cgroup_hierarchy=1, whose groups users can be given; \
+                 in a container: a writable /sys/fs/cgroup"
+            },
         )
     })
 }
@@ -199,6 +204,23 @@ mod tests {
                 );
                 assert_eq!(found.remedy.is_none(), found.state == Ok, "{name}");
             }
+        }
+    }
+
+    #[test]
+    fn limits_have_the_remedy_of_their_version() {
+        for (groups_of_version_2, words) in [(true, "Delegate=yes"), (false, "unified_cgroup")] {
+            let facts = Facts {
+                groups_of_version_2,
+                ..Facts::default()
+            };
+            let refused = [trial("cgroup-memory", 1), trial("cgroup-cpus", 0)];
+            let found = findings(&refused, &facts, Path::new("/store"));
+            let remedy = found.first().and_then(|one| one.remedy.clone());
+            assert!(
+                remedy.is_some_and(|remedy| remedy.contains(words)),
+                "{words}"
+            );
         }
     }
 
