@@ -229,7 +229,11 @@ impl Printer {
     fn pairs(&mut self, pairs: &[(Spanned<String>, Spanned<String>)], source: SourceId) {
         if let [(name, value)] = pairs {
             let word = format!("{}={}", name.value, value.value);
-            if !is_one_word(&word, self.escape, source) {
+            // A value that ends like a continuation or with a space, and has a quote, was read from
+            // an open quote; the old form would read its end in another way.
+            let odd_end = value.value.ends_with([' ', '\t', self.escape]);
+            let quoted = odd_end && value.value.contains(['"', '\'']);
+            if !quoted && !is_one_word(&word, self.escape, source) {
                 // The old form takes the whole line for the value.
                 self.rest(&format!("{} {}", name.value, value.value));
                 return;
