@@ -7,7 +7,7 @@ use std::fmt::Write as _;
 
 use launchway_diagnostics::{SourceId, Spanned};
 
-use crate::parse::{is_heredoc_word, is_one_word};
+use crate::parse::{is_heredoc_word, parse};
 use crate::{
     ArgDef, CommandLine, CopySource, Dockerfile, Healthcheck, HealthcheckCommand, Heredoc,
     Instruction, InstructionKind, MountFlag, RunNetwork, Stage, Written,
@@ -229,11 +229,7 @@ impl Printer {
     fn pairs(&mut self, pairs: &[(Spanned<String>, Spanned<String>)], source: SourceId) {
         if let [(name, value)] = pairs {
             let word = format!("{}={}", name.value, value.value);
-            // A value that ends like a continuation or with a space, and has a quote, was read from
-            // an open quote; the old form would read its end in another way.
-            let odd_end = value.value.ends_with([' ', '\t', self.escape]);
-            let quoted = odd_end && value.value.contains(['"', '\'']);
-            if !quoted && !is_one_word(&word, self.escape, source) {
+            if !self.reads_as(&word, (&name.value, &value.value), source) {
                 // The old form takes the whole line for the value.
                 self.rest(&format!("{} {}", name.value, value.value));
                 return;
@@ -241,6 +237,29 @@ impl Printer {
         }
         let words = pairs.iter();
         self.words(words.map(|(name, value)| format!("{}={}", name.value, value.value)));
+    }
+
+    /// Whether a word is read as this one pair. Quotes that stay open take in more than one would
+    /// think, so the parser is asked.
+    fn reads_as(&self, word: &str, pair: (&str, &str), source: SourceId) -> bool {
+        let mut trial = Printer {
+            escape: self.escape,
+            text: format!("# escape={}\nFROM x\nENV", self.escape),
+        };
+        trial.word(word);
+        trial.end(&[]);
+        let parsed = parse(source, &trial.text).dockerfile;
+        let instructions = parsed.as_ref().and_then(|file| {
+            let stage = file.stages.first()?;
+            Some(stage.instructions.as_slice())
+        });
+        let Some([only]) = instructions else {
+            return false;
+        };
+        let InstructionKind::Env(pairs) = &only.kind else {
+            return false;
+        };
+        matches!(pairs.as_slice(), [(name, value)] if (name.as_str(), value.as_str()) == pair)
     }
 
     fn paths<'h>(

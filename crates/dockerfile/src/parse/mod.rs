@@ -122,13 +122,6 @@ pub(crate) fn is_heredoc_word(word: &str) -> bool {
     heredoc::delimiter(word).is_some()
 }
 
-/// Whether a text is one word of `ENV` and `LABEL`.
-pub(crate) fn is_one_word(text: &str, escape: char, source: SourceId) -> bool {
-    let line = line::Line::new(source, text, 0);
-    let words = words::quoted_words(line.whole(), escape);
-    matches!(words.as_slice(), [word] if word.text == text)
-}
-
 #[derive(Default)]
 struct Stages {
     global_args: Vec<ArgInstruction>,
