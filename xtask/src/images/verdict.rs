@@ -7,13 +7,14 @@ use launchway_testkit::flatten::{self, Difference};
 
 /// What differs from one run of the same commands to the next, with any builder: below these, or with these
 /// ends, content may differ. Kind, mode and owner have to be the same there too.
-const VARIES: [(&str, &str, &str); 8] = [
+const VARIES: [(&str, &str, &str); 9] = [
     ("/var/log/", "", "logs tell the time"),
     ("/var/cache/", "", "caches tell the time of what they know"),
     ("/etc/", "/passwd-", "backups"),
     ("", ".pyc", "compiled Python tells the time of its source"),
     ("/var/lib/dpkg/", "-old", "backups"),
     ("/var/lib/texmf/", "", "formats and lists tell the time"),
+    ("/document/", ".log", "the log of TeX tells the time"),
     (
         "/etc/ssl/certs/",
         "ssl-cert-snakeoil.pem",
