@@ -55,17 +55,17 @@ impl StepCache {
 
     pub(crate) fn put(&self, key: &InputHash, layer: &Layer, made: &Made) -> std::io::Result<()> {
         let path = self.dir.join(key.to_string());
-        let mut temporary = self.dir.join(format!(".{key}"));
-        temporary.set_extension(std::process::id().to_string());
-        let mut file = fs::File::create(&temporary)?;
+        let mut file = tempfile::Builder::new()
+            .prefix(&format!(".{key}."))
+            .tempfile_in(&self.dir)?;
         let line = MadeLine {
             text: made.text.clone(),
             took_ms: u64::try_from(made.took.as_millis()).unwrap_or(u64::MAX),
         };
         let line = serde_json::to_string(&line).map_err(std::io::Error::from)?;
         file.write_all(format!("{}\n{line}\n", layer.diff_id).as_bytes())?;
-        drop(file);
-        fs::rename(temporary, path)
+        file.persist(path)?;
+        Ok(())
     }
 }
 

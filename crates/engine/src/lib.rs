@@ -8,6 +8,7 @@
 mod agents;
 mod archive;
 mod cache;
+mod cache_mount;
 mod cancel;
 mod claim;
 pub mod codes;

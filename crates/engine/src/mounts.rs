@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 use std::fs::{self, File, Permissions};
-use std::io;
 use std::os::unix::fs::{PermissionsExt as _, chown};
 use std::path::{Path, PathBuf};
 
@@ -16,9 +15,8 @@ use launchway_ssh::Forwarded;
 use rustix::fs::FlockOperation;
 use rustix::io::Errno;
 
-use crate::cache::touch;
+use crate::cache_mount::{cache_root, make_once, take_slot, use_cache};
 use crate::claim::wait_for;
-use crate::collect::cache_mount_name;
 use crate::copy::{CopyOptions, LayerBuilder};
 use crate::files::{absolute, below_root};
 use crate::named::SourceTree;
@@ -311,15 +309,12 @@ impl PreparedMounts {
             .map_err(EngineError::io(format!("lock the cache mount `{id}`")))?;
         self._locks.extend(lock);
         let directory = root.join(slot);
-        if !directory.exists() {
-            let fresh = root.join(format!("new-{}", std::process::id()));
-            let _ = fs::remove_dir_all(&fresh);
-            fs::create_dir(&fresh).map_err(EngineError::io("create a cache mount"))?;
+        make_once(&directory, |fresh| {
             if from.is_some() {
                 let (copy, path) =
                     materialise(build, state, from.as_deref(), source.as_deref(), span)?;
                 let seed = Over::new(&path, Stack::default());
-                LayerBuilder::new(&fresh, &Stack::default())
+                LayerBuilder::new(fresh, &Stack::default())
                     .copy(
                         &seed,
                         Path::new(""),
@@ -330,75 +325,17 @@ impl PreparedMounts {
                     .map_err(|error| cannot_place(error, span))?;
                 drop(copy);
             }
-            fs::set_permissions(&fresh, Permissions::from_mode(mode.unwrap_or(0o755)))
+            fs::set_permissions(fresh, Permissions::from_mode(mode.unwrap_or(0o755)))
                 .map_err(EngineError::io("set up a cache mount"))?;
-            chown(&fresh, Some(uid.unwrap_or(0)), Some(gid.unwrap_or(0)))
-                .map_err(EngineError::io("set up a cache mount"))?;
-            match fs::rename(&fresh, &directory) {
-                Ok(()) => {}
-                // Another step of a shared cache was faster.
-                Err(_) if directory.exists() => {
-                    let _ = fs::remove_dir_all(&fresh);
-                }
-                Err(error) => return Err(EngineError::io("set up a cache mount")(error)),
-            }
-        }
+            chown(fresh, Some(uid.unwrap_or(0)), Some(gid.unwrap_or(0)))
+                .map_err(EngineError::io("set up a cache mount"))
+        })?;
         self.specs.push(MountSpec::Bind {
             source: directory,
             target: self.target(target),
             read_only: *readonly,
         });
         Ok(())
-    }
-}
-
-/// Where the directories of a cache mount are. One that is asked for with an owner or a mode is another one than that of
-/// the same id without, as with BuildKit: who asks for a directory of their own may write to it.
-fn cache_root(
-    state: &Path,
-    id: &str,
-    mode: Option<u32>,
-    uid: Option<u32>,
-    gid: Option<u32>,
-) -> PathBuf {
-    let mut name = ContentHasher::new("launchway/cache-mount/1");
-    name.text("id", id);
-    if mode.is_some() || uid.is_some() || gid.is_some() {
-        let (mode, uid, gid) = (mode.unwrap_or(0o755), uid.unwrap_or(0), gid.unwrap_or(0));
-        name.text("owner", &format!("{mode:o} {uid}:{gid}"));
-    }
-    state.join("cache-mounts").join(name.finish().to_string())
-}
-
-/// Holds a cache mount, so that nobody removes it, and notes that it is used now.
-fn use_cache(build: &Build<'_>, root: &Path, id: &str) -> Result<(), EngineError> {
-    let hash = root.file_name().unwrap_or_default().to_string_lossy();
-    build.engine.store.hold(&cache_mount_name(&hash))?;
-    fs::create_dir_all(root).map_err(EngineError::io("create a cache mount"))?;
-    let about = root.join("about");
-    if about.exists() {
-        touch(&about);
-        return Ok(());
-    }
-    fs::write(about, format!("{id}\n")).map_err(EngineError::io("create a cache mount"))
-}
-
-/// Picks the directory of a cache mount, and the lock that goes with it. That of a locked one was
-/// taken before, see `lock_caches`.
-fn take_slot(root: &Path, sharing: CacheSharing) -> io::Result<(String, Option<File>)> {
-    let lock_file = |slot: &str| File::create(root.join(format!("{slot}.lock")));
-    match sharing {
-        CacheSharing::Shared | CacheSharing::Locked => Ok(("0".to_owned(), None)),
-        CacheSharing::Private => {
-            for number in 0.. {
-                let slot = number.to_string();
-                let file = lock_file(&slot)?;
-                if rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive).is_ok() {
-                    return Ok((slot, Some(file)));
-                }
-            }
-            unreachable!("the numbers do not end")
-        }
     }
 }
 
@@ -498,25 +435,4 @@ fn bad_source(why: &str, span: Span) -> EngineError {
     Diagnostic::error(codes::BAD_MOUNT, "the source of a mount cannot be used")
         .at(span, why.to_owned())
         .into()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn slots_of_cache_mounts() {
-        let folder = tempfile::tempdir().unwrap();
-        let take = |sharing| take_slot(folder.path(), sharing).unwrap();
-        let (first, held) = take(CacheSharing::Private);
-        let (second, also_held) = take(CacheSharing::Private);
-        assert_eq!((first.as_str(), second.as_str()), ("0", "1"));
-        drop(held);
-        // What is free again is used again, so that caches stay warm.
-        assert_eq!(take(CacheSharing::Private).0, "0");
-        drop(also_held);
-        let (shared, lock) = take(CacheSharing::Shared);
-        assert_eq!(shared, "0");
-        assert!(lock.is_none());
-    }
 }

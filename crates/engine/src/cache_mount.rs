@@ -1,0 +1,149 @@
+//! Where cache mounts live, and who gets which directory.
+
+use std::fs::{self, File};
+use std::io;
+use std::path::{Path, PathBuf};
+
+use launchway_dockerfile::CacheSharing;
+use launchway_model::ContentHasher;
+use rustix::fs::FlockOperation;
+
+use crate::EngineError;
+use crate::cache::touch;
+use crate::collect::cache_mount_name;
+use crate::native::Build;
+
+/// Where the directories of a cache mount are. One that is asked for with an owner or a mode is another one than that of
+/// the same id without, as with BuildKit: who asks for a directory of their own may write to it.
+pub(crate) fn cache_root(
+    state: &Path,
+    id: &str,
+    mode: Option<u32>,
+    uid: Option<u32>,
+    gid: Option<u32>,
+) -> PathBuf {
+    let mut name = ContentHasher::new("launchway/cache-mount/1");
+    name.text("id", id);
+    if mode.is_some() || uid.is_some() || gid.is_some() {
+        let (mode, uid, gid) = (mode.unwrap_or(0o755), uid.unwrap_or(0), gid.unwrap_or(0));
+        name.text("owner", &format!("{mode:o} {uid}:{gid}"));
+    }
+    state.join("cache-mounts").join(name.finish().to_string())
+}
+
+/// Holds a cache mount, so that nobody removes it, and notes that it is used now.
+pub(crate) fn use_cache(build: &Build<'_>, root: &Path, id: &str) -> Result<(), EngineError> {
+    let hash = root.file_name().unwrap_or_default().to_string_lossy();
+    build.engine.store.hold(&cache_mount_name(&hash))?;
+    fs::create_dir_all(root).map_err(EngineError::io("create a cache mount"))?;
+    let about = root.join("about");
+    if about.exists() {
+        touch(&about);
+        return Ok(());
+    }
+    fs::write(about, format!("{id}\n")).map_err(EngineError::io("create a cache mount"))
+}
+
+/// Picks the directory of a cache mount, and the lock that goes with it. That of a locked one was
+/// taken before, see `lock_caches`.
+pub(crate) fn take_slot(root: &Path, sharing: CacheSharing) -> io::Result<(String, Option<File>)> {
+    let lock_file = |slot: &str| File::create(root.join(format!("{slot}.lock")));
+    match sharing {
+        CacheSharing::Shared | CacheSharing::Locked => Ok(("0".to_owned(), None)),
+        CacheSharing::Private => {
+            for number in 0.. {
+                let slot = number.to_string();
+                let file = lock_file(&slot)?;
+                if rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive).is_ok() {
+                    return Ok((slot, Some(file)));
+                }
+            }
+            unreachable!("the numbers do not end")
+        }
+    }
+}
+
+/// Makes the directory of a cache mount unless it is there. Steps that come at once, of this process
+/// or of another, wait for the first: all of them shall write to the same one.
+pub(crate) fn make_once(
+    directory: &Path,
+    fill: impl FnOnce(&Path) -> Result<(), EngineError>,
+) -> Result<(), EngineError> {
+    if directory.exists() {
+        return Ok(());
+    }
+    let failed = || EngineError::io("create a cache mount");
+    let with = |extension| directory.with_extension(extension);
+    let door = File::create(with("new.lock")).map_err(failed())?;
+    rustix::fs::flock(&door, FlockOperation::LockExclusive)
+        .map_err(|error| failed()(error.into()))?;
+    if directory.exists() {
+        return Ok(());
+    }
+    // What is there under this name is of a process that died.
+    let fresh = with("new");
+    match fs::remove_dir_all(&fresh) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(failed()(error)),
+        _ => {}
+    }
+    fs::create_dir(&fresh).map_err(failed())?;
+    fill(&fresh)?;
+    fs::rename(&fresh, directory).map_err(failed())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn slots_of_cache_mounts() {
+        let folder = tempfile::tempdir().unwrap();
+        let take = |sharing| take_slot(folder.path(), sharing).unwrap();
+        let (first, held) = take(CacheSharing::Private);
+        let (second, also_held) = take(CacheSharing::Private);
+        assert_eq!((first.as_str(), second.as_str()), ("0", "1"));
+        drop(held);
+        // What is free again is used again, so that caches stay warm.
+        assert_eq!(take(CacheSharing::Private).0, "0");
+        drop(also_held);
+        let (shared, lock) = take(CacheSharing::Shared);
+        assert_eq!(shared, "0");
+        assert!(lock.is_none());
+    }
+
+    #[test]
+    fn steps_that_come_at_once_get_one_directory() {
+        for _ in 0..50 {
+            let folder = tempfile::tempdir().unwrap();
+            let directory = folder.path().join("0");
+            let start = std::sync::Barrier::new(4);
+            let made = std::sync::atomic::AtomicUsize::new(0);
+            std::thread::scope(|scope| {
+                for number in 0..4 {
+                    let (directory, start, made) = (&directory, &start, &made);
+                    scope.spawn(move || {
+                        start.wait();
+                        make_once(directory, |_| {
+                            made.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+                            Ok(())
+                        })
+                        .unwrap();
+                        fs::write(directory.join(number.to_string()), "").unwrap();
+                    });
+                }
+            });
+            assert_eq!(made.into_inner(), 1);
+            assert_eq!(fs::read_dir(&directory).unwrap().count(), 4);
+        }
+    }
+
+    #[test]
+    fn what_a_dead_process_left_is_not_used() {
+        let folder = tempfile::tempdir().unwrap();
+        let directory = folder.path().join("0");
+        fs::create_dir(folder.path().join("0.new")).unwrap();
+        fs::write(folder.path().join("0.new/half"), "").unwrap();
+        make_once(&directory, |_| Ok(())).unwrap();
+        assert_eq!(fs::read_dir(&directory).unwrap().count(), 0);
+    }
+}
