@@ -140,10 +140,18 @@ impl Core {
             may_resume: true,
         };
         let mut was_wrong = false;
+        let mut was_begun = false;
         let mut reached = 0;
         loop {
             tries.start().await?;
-            let error = match push.once().await {
+            let result = push.once().await;
+            // To begin and to send are two requests, and what the first one took is not held
+            // against the second. Only once: beginning anew is no progress.
+            if push.upload.is_some() && !was_begun {
+                was_begun = true;
+                tries.progressed();
+            }
+            let error = match result {
                 Ok(outcome) => {
                     self.knowledge
                         .remember_blob(&repository, &blob.digest, true);
@@ -158,7 +166,13 @@ impl Core {
                         tries.progressed();
                     }
                     reached = reached.max(stored);
-                    tries.again(failure).await?;
+                    if let Err(error) = tries.again(failure).await {
+                        // The answer to the last try may have been lost, too.
+                        if error.class.is_retryable() && push.was_stored().await {
+                            return Ok(PushOutcome::Uploaded);
+                        }
+                        return Err(error);
+                    }
                 }
                 Unsent::Broken(error) => {
                     push.cancel().await;
@@ -199,7 +213,7 @@ impl Push<'_> {
     /// One try, from where the last one stopped.
     async fn once(&mut self) -> Result<PushOutcome, Unsent> {
         // A lost answer may hide a finished upload.
-        if self.upload.as_ref().is_some_and(Upload::may_be_complete) && self.is_there().await? {
+        if self.may_be_stored() && self.is_there().await? {
             return Ok(PushOutcome::Uploaded);
         }
         if let Some(upload) = &mut self.upload {
@@ -231,6 +245,16 @@ impl Push<'_> {
             upload.send().await?;
         }
         Ok(PushOutcome::Uploaded)
+    }
+
+    /// Whether all of the blob was sent, so that the registry may have it.
+    fn may_be_stored(&self) -> bool {
+        self.upload.as_ref().is_some_and(Upload::may_be_complete)
+    }
+
+    /// Whether the registry has what was sent, although nothing came back.
+    async fn was_stored(&mut self) -> bool {
+        self.may_be_stored() && self.is_there().await.unwrap_or(false)
     }
 
     async fn is_there(&mut self) -> Result<bool, Failure> {
