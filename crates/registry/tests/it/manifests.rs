@@ -6,7 +6,9 @@ use launchway_registry::{
 };
 use launchway_testkit::http::{Answer, Server, Step};
 
-use crate::support::{INDEX, MANIFEST, client, client_with, digest, options, repository, tagged};
+use crate::support::{
+    INDEX, MANIFEST, client, client_for, client_with, digest, options, repository, tagged,
+};
 
 const BODY: &str =
     r#"{"schemaVersion":2,"mediaType":"application/vnd.oci.image.index.v1+json","manifests":[]}"#;
@@ -97,7 +99,7 @@ async fn a_probe_has_three_answers() {
         ),
     ] {
         let server = Server::start(steps).await;
-        let got = match client().probe(&tagged(&server, "a:x")).await {
+        let got = match client_for(name).probe(&tagged(&server, "a:x")).await {
             Probe::Absent => None,
             Probe::Unknown(error) => {
                 assert!(error.to_string().contains(server.host()), "{error}");

@@ -7,7 +7,7 @@ use launchway_testkit::http::{Answer, Server, Step};
 use tempfile::TempDir;
 
 use crate::support::{
-    client, client_with, client_with_events, content, digest, options, repository,
+    client, client_for, client_with, client_with_events, content, digest, options, repository,
 };
 
 /// Nothing but the named files is left behind.
@@ -186,7 +186,7 @@ async fn a_transfer_goes_on_where_it_stopped() {
         let server = Server::start(steps).await;
         let directory = tempfile::tempdir().unwrap();
         let to = directory.path().join("blob");
-        let result = client()
+        let result = client_for(name)
             .pull_blob(
                 &repository(&server, "a"),
                 &digest(&bytes),

@@ -5,7 +5,9 @@ use std::time::Duration;
 use launchway_registry::{ClientEvent, ClientOptions, ErrorClass, RetryPolicy};
 use launchway_testkit::http::{Answer, Server, Step};
 
-use crate::support::{INDEX, client, client_with, client_with_events, options, quick, tagged};
+use crate::support::{
+    INDEX, client, client_with, client_with_events, impatient, options, quick, tagged,
+};
 
 const PATH: &str = "/v2/a/manifests/x";
 
@@ -22,7 +24,9 @@ fn steps(answers: Vec<Answer>) -> Vec<Step> {
 
 #[tokio::test]
 async fn stumbles_are_got_over() {
-    for trouble in [
+    let silent = [Answer::silence(), good().stall_after(5)];
+    let silent = silent.map(|trouble| (trouble, impatient()));
+    let others = [
         Answer::status(408),
         Answer::status(425),
         Answer::status(429),
@@ -33,14 +37,14 @@ async fn stumbles_are_got_over() {
         Answer::status(522),
         Answer::status(403).error("TOOMANYREQUESTS", "slow down"),
         Answer::reset(),
-        Answer::silence(),
         Answer::raw("hello\r\n\r\n"),
         good().reset_after(5),
         good().close_after(5),
-        good().stall_after(5),
-    ] {
+    ];
+    let others = others.map(|trouble| (trouble, client()));
+    for (trouble, client) in silent.into_iter().chain(others) {
         let server = Server::start(steps(vec![trouble.clone(), trouble.clone(), good()])).await;
-        let result = client().manifest(&tagged(&server, "a:x")).await;
+        let result = client.manifest(&tagged(&server, "a:x")).await;
         assert!(result.is_ok(), "{trouble:?}: {result:?}");
         server.finish();
     }

@@ -30,13 +30,26 @@ pub(crate) fn options() -> ClientOptions {
     }
 }
 
-/// A client that loses patience soon.
 pub(crate) fn client() -> Client {
     client_with(options())
 }
 
+/// So patient that a busy machine does not look like a server that is silent.
 pub(crate) fn client_with(options: ClientOptions) -> Client {
-    Client::with_patience(options, Duration::from_millis(400)).unwrap()
+    Client::with_patience(options, Duration::from_secs(30)).unwrap()
+}
+
+/// A client that loses patience soon, for servers that are silent on purpose.
+pub(crate) fn impatient() -> Client {
+    Client::with_patience(options(), Duration::from_secs(1)).unwrap()
+}
+
+/// The client for a case of a table, by its name.
+pub(crate) fn client_for(name: &str) -> Client {
+    match name.contains("silen") || name.contains("stall") {
+        true => impatient(),
+        false => client(),
+    }
 }
 
 /// A client that writes down what it tells.

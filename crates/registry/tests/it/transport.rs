@@ -4,7 +4,7 @@ use launchway_model::Reference;
 use launchway_registry::{ClientOptions, ErrorClass};
 use launchway_testkit::http::{Answer, Server, Step};
 
-use crate::support::{INDEX, client, client_with, options, tagged};
+use crate::support::{INDEX, client, client_for, client_with, options, tagged};
 
 fn good() -> Answer {
     Answer::status(200)
@@ -46,7 +46,7 @@ async fn faults_of_a_server() {
     ] {
         let step = Step::new("GET", "/v2/a/manifests/x", answer).times(3);
         let server = Server::start(vec![step]).await;
-        let error = client()
+        let error = client_for(name)
             .manifest(&tagged(&server, "a:x"))
             .await
             .unwrap_err();

@@ -4,7 +4,9 @@ use launchway_registry::{ClientEvent, ErrorClass, PushOutcome};
 use launchway_testkit::http::{Answer, Seen, Server, Step};
 
 use crate::push::{UPLOADS, begun, blob, head};
-use crate::support::{client, client_with_events, content, digest, options, repository};
+use crate::support::{
+    client, client_for, client_with_events, content, digest, options, repository,
+};
 
 const SIZE: usize = 1_500_000;
 const HALF: usize = 500_000;
@@ -54,7 +56,7 @@ async fn uploads_start_over() {
             put(2, Answer::status(201)),
         ])
         .await;
-        let outcome = client()
+        let outcome = client_for(name)
             .push_blob(&repository(&server, "a"), &blob(&bytes), &[])
             .await;
         assert_eq!(outcome, Ok(PushOutcome::Uploaded), "{name}");
@@ -76,6 +78,69 @@ async fn an_upload_whose_answer_got_lost_is_not_sent_again() {
         .push_blob(&repository(&server, "a"), &blob(&bytes), &[])
         .await;
     assert_eq!(outcome, Ok(PushOutcome::Uploaded));
+    server.finish();
+}
+
+/// The registry stored the blob and then said nothing, each time.
+#[tokio::test]
+async fn the_answer_to_the_last_try_may_be_lost_too() {
+    let bytes = content(1000);
+    let server = Server::start(vec![
+        head(&bytes, 404).times(3),
+        post(1),
+        put(1, Answer::reset()),
+        status(1, "0-0", 2),
+        put(2, Answer::reset()),
+        status(2, "0-0", 3),
+        put(3, Answer::reset()),
+        head(&bytes, 200),
+    ])
+    .await;
+    let outcome = client()
+        .push_blob(&repository(&server, "a"), &blob(&bytes), &[])
+        .await;
+    assert_eq!(outcome, Ok(PushOutcome::Uploaded));
+    server.finish();
+}
+
+#[tokio::test]
+async fn what_beginning_took_is_not_held_against_sending() {
+    let bytes = content(1000);
+    let fails = || Step::new("POST", UPLOADS, Answer::status(504));
+    let server = Server::start(vec![
+        head(&bytes, 404).always(),
+        fails(),
+        fails(),
+        post(1),
+        put(1, Answer::status(500)),
+        status(1, "0-0", 2),
+        put(2, Answer::status(500)),
+        status(2, "0-0", 3),
+        put(3, Answer::status(201)),
+    ])
+    .await;
+    let outcome = client()
+        .push_blob(&repository(&server, "a"), &blob(&bytes), &[])
+        .await;
+    assert_eq!(outcome, Ok(PushOutcome::Uploaded));
+    server.finish();
+}
+
+/// A registry that lets us begin each time, and takes nothing, does not keep us for ever.
+#[tokio::test]
+async fn beginning_anew_is_no_progress() {
+    let bytes = content(1000);
+    let server = Server::start(vec![
+        head(&bytes, 404).always(),
+        Step::new("POST", UPLOADS, begun("/up/1")).times(3),
+        put(1, Answer::status(404)).times(3),
+    ])
+    .await;
+    let error = client()
+        .push_blob(&repository(&server, "a"), &blob(&bytes), &[])
+        .await
+        .unwrap_err();
+    assert_eq!((error.class, error.attempts), (ErrorClass::Transient, 3));
     server.finish();
 }
 
