@@ -49,6 +49,9 @@ impl GitError {
             Self::Failed { said, .. } if said.contains("could not read Username") => {
                 "give a token as a secret: --secret id=GIT_AUTH_TOKEN,env=VARIABLE"
             }
+            Self::Failed { said, .. } if crate::program::tells_of_redirect(said) => {
+                "the server sends on to another address, which is not given what opens the repository; if that is right, name the other address"
+            }
             Self::Failed { said, .. } if said.contains("cannot run ssh") => {
                 "install ssh (on Debian: apt-get install openssh-client)"
             }

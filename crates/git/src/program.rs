@@ -75,6 +75,8 @@ pub(crate) struct Program<'a> {
     access: &'a Access<'a>,
     variables: BTreeMap<String, String>,
     settings: Vec<(String, String)>,
+    /// The setting that gives the server what opens the repository.
+    header: Option<(String, String)>,
     /// What must not be repeated.
     secrets: Vec<String>,
     directory: PathBuf,
@@ -124,6 +126,7 @@ impl<'a> Program<'a> {
             settings: SETTINGS
                 .map(|(name, value)| (name.to_owned(), value.to_owned()))
                 .to_vec(),
+            header: None,
             secrets: Vec::new(),
             directory: repositories.folder.clone(),
             held: None,
@@ -144,8 +147,8 @@ impl<'a> Program<'a> {
         self
     }
 
-    /// The user's right to read the repository, as a header that goes to that repository alone. It
-    /// stands in no argument and in no file.
+    /// The user's right to read the repository, as a header that goes to that repository alone: with
+    /// it, no redirect is followed, for git would send it on. It stands in no argument and in no file.
     fn authorise(&mut self, source: &GitSource) -> Result<(), GitError> {
         if !matches!(source.transport, GitTransport::Http | GitTransport::Https) {
             return Ok(());
@@ -154,8 +157,7 @@ impl<'a> Program<'a> {
             return Ok(());
         };
         let name = format!("http.{}.extraHeader", scope(&source.remote));
-        self.settings
-            .push((name, format!("Authorization: {value}")));
+        self.header = Some((name, format!("Authorization: {value}")));
         self.secrets.extend(value.split(' ').map(str::to_owned));
         self.secrets.push(value);
         Ok(())
@@ -164,13 +166,24 @@ impl<'a> Program<'a> {
     /// Runs git to its end and gives what it printed.
     pub(crate) fn run(&self, act: &'static str, arguments: &[&str]) -> Result<String, GitError> {
         let arguments: Vec<&OsStr> = arguments.iter().map(OsStr::new).collect();
-        let (good, printed, said) = self.outcome(&arguments).map_err(|error| match error {
-            GitError::Io { source, .. } if source.kind() == io::ErrorKind::NotFound => {
-                GitError::NotInstalled
-            }
-            other => other,
-        })?;
+        let outcome = |header: Option<&(String, String)>| {
+            self.outcome(&arguments, header)
+                .map_err(|error| match error {
+                    GitError::Io { source, .. } if source.kind() == io::ErrorKind::NotFound => {
+                        GitError::NotInstalled
+                    }
+                    other => other,
+                })
+        };
+        let (good, printed, said) = outcome(self.header.as_ref())?;
         if good {
+            return Ok(printed);
+        }
+        // A repository that everybody can read is read where it moved to.
+        if self.header.is_some()
+            && tells_of_redirect(&said)
+            && let (true, printed, _) = outcome(None)?
+        {
             return Ok(printed);
         }
         Err(GitError::Failed {
@@ -182,10 +195,14 @@ impl<'a> Program<'a> {
     /// Whether git says yes.
     pub(crate) fn agrees(&self, arguments: &[&str]) -> Result<bool, GitError> {
         let arguments: Vec<&OsStr> = arguments.iter().map(OsStr::new).collect();
-        Ok(self.outcome(&arguments)?.0)
+        Ok(self.outcome(&arguments, None)?.0)
     }
 
-    fn outcome(&self, arguments: &[&OsStr]) -> Result<(bool, String, String), GitError> {
+    fn outcome(
+        &self,
+        arguments: &[&OsStr],
+        header: Option<&(String, String)>,
+    ) -> Result<(bool, String, String), GitError> {
         let failed = || GitError::io("run git");
         let input = match &self.held {
             Some(lock) => Stdio::from(lock.try_clone().map_err(failed())?),
@@ -197,12 +214,16 @@ impl<'a> Program<'a> {
             .current_dir(&self.directory)
             .env_clear()
             .envs(&self.variables)
-            .env("GIT_CONFIG_COUNT", self.settings.len().to_string())
             .stdin(input)
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .process_group(0);
-        for (number, (name, value)) in self.settings.iter().enumerate() {
+        let stay = header.map(|_| ("http.followRedirects", "false"));
+        let settings = self.settings.iter().chain(header);
+        let settings = settings.map(|(name, value)| (name.as_str(), value.as_str()));
+        let settings: Vec<(&str, &str)> = settings.chain(stay).collect();
+        command.env("GIT_CONFIG_COUNT", settings.len().to_string());
+        for (number, (name, value)) in settings.into_iter().enumerate() {
             command.env(format!("GIT_CONFIG_KEY_{number}"), name);
             command.env(format!("GIT_CONFIG_VALUE_{number}"), value);
         }
@@ -247,6 +268,13 @@ impl<'a> Program<'a> {
             .collect();
         lines[lines.len().saturating_sub(8)..].join("\n")
     }
+}
+
+/// Whether a server sent git elsewhere, where it does not go.
+pub(crate) fn tells_of_redirect(said: &str) -> bool {
+    ["301", "302", "303", "307", "308"]
+        .iter()
+        .any(|status| said.contains(&format!("returned error: {status}")))
 }
 
 /// Reads to the end, keeps a part.

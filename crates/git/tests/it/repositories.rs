@@ -6,7 +6,8 @@ use std::path::Path;
 
 use crate::common::{Lab, files, git_is_missing};
 use launchway_git::GitError;
-use launchway_testkit::git::{TOKEN, fed, run};
+use launchway_testkit::git::{GitServer, TOKEN, fed, run};
+use launchway_testkit::http::{Answer, Server, Step};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn references_and_their_files() {
@@ -219,6 +220,38 @@ async fn a_damaged_mirror_is_made_anew() {
             .unwrap()
             .starts_with("two")
     );
+}
+
+/// git itself would send the header on, to whatever server a redirect names.
+#[tokio::test(flavor = "multi_thread")]
+async fn tokens_are_not_sent_on() {
+    if git_is_missing("tokens_are_not_sent_on") {
+        return;
+    }
+    let mut lab = Lab::new().await;
+    let served = lab.folder.path().join("served");
+    let other = Server::start_both(Vec::new(), GitServer::new(&served)).await;
+    let moved = |from: &str, to: &str| {
+        let to = format!("http://{}/{to}", other.host());
+        let location = format!("{to}/plain.git/info/refs?service=git-upload-pack");
+        let answer = Answer::status(302).header("location", location);
+        Step::new("GET", format!("/{from}/plain.git/info/refs"), answer).always()
+    };
+    lab.server
+        .extend(vec![moved("moved", "git"), moved("away", "private")]);
+    lab.secrets = vec![("GIT_AUTH_TOKEN".to_owned(), TOKEN.to_owned())];
+    let (_, tree) = lab.take(&lab.url("moved/plain.git"), false).unwrap();
+    assert!(tree.join("file").exists());
+    let error = lab.take(&lab.url("away/plain.git"), false).unwrap_err();
+    let help = error.help().unwrap_or_default();
+    assert!(help.contains("another address"), "{error}: {help}");
+    let seen = other.seen();
+    assert!(seen.len() > 2, "{seen:?}");
+    for request in seen {
+        assert_eq!(request.header("authorization"), None, "{}", request.target);
+    }
+    let first = lab.server.seen().into_iter().next();
+    assert!(first.is_some_and(|first| first.header("authorization").is_some()));
 }
 
 #[tokio::test(flavor = "multi_thread")]
