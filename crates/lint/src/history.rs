@@ -87,6 +87,7 @@ fn redacted(text: &str) -> String {
         };
         if end > at {
             spans.push(at..end);
+            at = end;
         }
     }
     let mut from = 0;
@@ -155,6 +156,7 @@ mod tests {
                 "RUN git clone https://me:…@h/r",
             ),
             ("ENV KEYS=2 AUTHOR=me", "ENV KEYS=2 AUTHOR=me"),
+            ("RUN TOKEN=TOKEN=x y", "RUN TOKEN=… y"),
             (
                 "RUN /bin/sh -c git clone https://x:ghp_abcdefghijABCDEFGHIJ0123456789abcdef@h/r",
                 "RUN git clone https://x:…@h/r",
@@ -162,6 +164,12 @@ mod tests {
         ] {
             assert_eq!(instruction(line), want, "{line}");
         }
+    }
+
+    #[test]
+    fn a_line_that_repeats_itself_is_read_soon() {
+        let line = format!("RUN {}", "TOKEN=".repeat(1 << 20));
+        assert_eq!(instruction(&line), "RUN TOKEN=…");
     }
 
     #[test]

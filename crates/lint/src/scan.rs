@@ -97,29 +97,25 @@ pub fn look_at(path: &[u8], content: &[u8]) -> Vec<Hit> {
     if is_binary {
         return Vec::new();
     }
-    let mut hits = Vec::new();
-    if let Some(hit) = secret_files::credentials(path, content) {
-        hits.push(hit);
-    }
-    for at in private_keys(content) {
-        hits.push(Hit {
-            what: "a private key",
-            line: line_of(content, at),
-        });
-    }
-    for (span, what) in tokens(content) {
-        hits.push(Hit {
-            what,
-            line: line_of(content, span.start),
-        });
+    let keys = private_keys(content).into_iter();
+    let mut found: Vec<(usize, &str)> = keys.map(|at| (at, "a private key")).collect();
+    let tokens = tokens(content).into_iter();
+    found.extend(tokens.map(|(span, what)| (span.start, what)));
+    found.sort_by_key(|(at, _)| *at);
+    let mut hits = Vec::from_iter(secret_files::credentials(path, content));
+    let (mut line, mut counted) = (1, 0);
+    for (at, what) in found {
+        line += line_ends(&content[counted..at]);
+        counted = at;
+        hits.push(Hit { what, line });
     }
     hits.sort_by_key(|hit| hit.line);
     hits.dedup_by_key(|hit| hit.line);
     hits
 }
 
-pub(crate) fn line_of(content: &[u8], at: usize) -> usize {
-    content[..at].iter().filter(|&&byte| byte == b'\n').count() + 1
+pub(crate) fn line_ends(content: &[u8]) -> usize {
+    content.iter().filter(|&&byte| byte == b'\n').count()
 }
 
 /// Where private keys in armour start: a head at the start of a line, with key material after it, so
@@ -173,6 +169,7 @@ pub(crate) fn tokens(content: &[u8]) -> Vec<(Range<usize>, &'static str)> {
         }
         let hit = TOKENS.iter().find_map(|token| {
             let body = content[at..].strip_prefix(token.start.as_bytes())?;
+            let body = &body[..body.len().min(token.most + 1)];
             let length = body.iter().take_while(|byte| token.of.has(**byte)).count();
             // A longer word is something else, where the length is fixed.
             let ends = body
@@ -385,6 +382,27 @@ mod tests {
         check("srv/a.txt", "npm_config_registry npm_lifecycle_event", &[]);
         let binary = format!("\0{}", made("ghp_", 36));
         check("srv/a.bin", &binary, &[]);
+    }
+
+    /// Content of half a megabyte on which whoever starts anew at each place never comes to an end.
+    #[test]
+    fn content_that_repeats_itself_is_looked_through_soon() {
+        for (path, part) in [
+            ("srv/a.txt", "sk-ant-"),
+            ("srv/a.txt", &*format!("{} ", made("ghp_", 36))),
+            ("root/.npmrc", "_auth"),
+            ("root/.npmrc", "_auth=$ "),
+            ("root/.npmrc", "//_auth=$ "),
+            ("root/.git-credentials", "://a:@"),
+            ("app/.env", "TOKEN="),
+            ("app/.env", "TOKEN=$\n"),
+        ] {
+            let content = part.repeat((512 << 10) / part.len());
+            assert!(
+                look_at(path.as_bytes(), content.as_bytes()).len() < 2,
+                "{path}: {part}"
+            );
+        }
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! Files whose names say that they hold credentials. The content decides whether they do.
 
 use crate::Hit;
-use crate::scan::{can_be_secret, has_secret_name, line_of, url_credentials};
+use crate::scan::{can_be_secret, has_secret_name, line_ends, url_credentials};
 
 /// How a file is told to hold a credential.
 enum Sign {
@@ -172,35 +172,52 @@ pub(crate) fn credentials(path: &[u8], content: &[u8]) -> Option<Hit> {
     }?;
     Some(Hit {
         what: known.what,
-        line: line_of(text.as_bytes(), at),
+        line: line_ends(&text.as_bytes()[..at]) + 1,
     })
 }
 
 /// Where something is assigned to a word: `word = x`, `word: x`, `"word": "x"`, `word x`, `<word>x`.
 fn assigned(text: &str, word: &str) -> Option<usize> {
-    let mut from = 0;
-    while let Some(found) = text[from..].find(word) {
-        let at = from + found;
-        from = at + word.len();
-        let line_start = text[..at].rfind('\n').map_or(0, |newline| newline + 1);
-        let before = text[line_start..at].trim_start();
-        let is_comment =
-            before.starts_with(['#', ';']) || before.starts_with("//") && !before.contains(':');
-        let is_part = text[..at]
-            .chars()
-            .next_back()
-            .is_some_and(|c| c.is_alphanumeric());
-        let rest = text[from..].lines().next().unwrap_or("");
-        let value = rest.trim_start_matches(['"', '\'', ' ', '\t', '>']);
-        let value = value.trim_start_matches(['=', ':']).trim_start();
-        let separated = value.len() < rest.len();
-        let value = value.trim_matches(['"', '\'', ',', ' ']);
-        let value = value.split(['"', '\'', '<', ',']).next().unwrap_or("");
-        if !is_comment && !is_part && separated && can_be_secret(value) {
-            return Some(at);
+    let mut start = 0;
+    for line in text.split_inclusive('\n') {
+        if let Some(at) = assigned_in(line.trim_end(), word) {
+            return Some(start + at);
         }
+        start += line.len();
     }
     None
+}
+
+fn assigned_in(line: &str, word: &str) -> Option<usize> {
+    let whole = line.trim_start();
+    if whole.starts_with(['#', ';']) {
+        return None;
+    }
+    // What starts with slashes is a comment, unless it is an address without its scheme.
+    let counts_from = match whole.starts_with("//") {
+        true => line.find(':')?,
+        false => 0,
+    };
+    line.match_indices(word)
+        .filter(|(at, _)| *at >= counts_from)
+        .filter(|(at, _)| !line[..*at].ends_with(char::is_alphanumeric))
+        .find(|(at, _)| gets_value(&line[at + word.len()..]))
+        .map(|(at, _)| at)
+}
+
+/// Whether what follows a word assigns something to it that can be a secret.
+fn gets_value(rest: &str) -> bool {
+    /// No secret needs more to be told from what is none, in characters.
+    const ENOUGH: usize = 200;
+    let value = rest.trim_start_matches(['"', '\'', ' ', '\t', '>']);
+    let value = value.trim_start_matches(['=', ':']).trim_start();
+    if value.len() == rest.len() {
+        return false;
+    }
+    let end = value.char_indices().nth(ENOUGH);
+    let value = end.map_or(value, |(end, _)| &value[..end]);
+    let value = value.trim_matches(['"', '\'', ',', ' ']);
+    can_be_secret(value.split(['"', '\'', '<', ',']).next().unwrap_or(""))
 }
 
 /// Where a variable with a telling name gets a value.

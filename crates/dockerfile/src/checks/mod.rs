@@ -15,7 +15,7 @@ mod tests;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use launchway_diagnostics::{Diagnostic, Span};
+use launchway_diagnostics::{Diagnostic, Span, closest};
 use launchway_model::Platform;
 
 pub use rule::Rule;
@@ -143,6 +143,15 @@ impl Told {
 }
 
 impl Findings<'_> {
+    /// The name that was probably meant. Not where so much is wrong that nobody reads it: each look
+    /// goes over all names.
+    fn near<'n>(&self, name: &str, names: impl IntoIterator<Item = &'n str>) -> Option<&'n str> {
+        const READ: usize = 100;
+        (self.found.len() < READ)
+            .then(|| closest(name, names))
+            .flatten()
+    }
+
     fn add(&mut self, at: At<'_>, rule: Rule, told: Told) {
         if self.settings.wants(rule, at.comments) {
             self.found.push(Finding {

@@ -3,7 +3,7 @@
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 
-use launchway_diagnostics::{Spanned, closest};
+use launchway_diagnostics::Spanned;
 use launchway_model::{Platform, Reference};
 
 use super::walk::{State, Walk};
@@ -193,7 +193,7 @@ fn global_word(
     });
     let unset = unset.into_inner();
     for name in unset.iter().filter(|name| !globals.is_declared(name)) {
-        let help = match closest(name, globals.names()) {
+        let help = match findings.near(name, globals.names()) {
             Some(near) => format!("did you mean `{near}`?"),
             None => format!("write `ARG {name}` before the first FROM"),
         };

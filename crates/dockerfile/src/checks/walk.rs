@@ -3,7 +3,7 @@
 use std::cell::RefCell;
 use std::collections::BTreeSet;
 
-use launchway_diagnostics::{Span, Spanned, closest};
+use launchway_diagnostics::{Span, Spanned};
 
 use super::{At, BaseImage, CheckInputs, Findings, Rule, Told};
 use crate::graph::globals::Globals;
@@ -429,7 +429,7 @@ impl Walk<'_, '_> {
         });
         for name in asked.into_inner() {
             if self.state.variables.is_unset(&name) && !self.state.declared.contains(&name) {
-                let help = match closest(&name, self.state.variables.names()) {
+                let help = match self.findings.near(&name, self.state.variables.names()) {
                     Some(near) => format!("did you mean `${near}`?"),
                     None => format!("declare it above with `ARG {name}`, or write `\\${name}`"),
                 };
