@@ -87,10 +87,11 @@ impl State {
     /// The tar, made when this is the first that goes into it.
     fn tar(&mut self) -> Result<&mut Growing, TransferError> {
         if self.tar.is_none() {
-            let mut name = self.target.file_name().unwrap_or_default().to_owned();
-            name.push(format!(".{}.part", std::process::id()));
-            let part = Temporary(self.target.with_file_name(name));
-            let file = File::create(&part.0).at("make", &part.0)?;
+            let folder = match self.target.parent() {
+                Some(folder) if !folder.as_os_str().is_empty() => folder,
+                _ => Path::new("."),
+            };
+            let (part, file) = Temporary::within(folder)?;
             let mut growing = Growing {
                 builder: tar::Builder::new(BufWriter::with_capacity(1 << 20, file)),
                 part,

@@ -5,9 +5,9 @@
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
+use std::hash::{BuildHasher as _, RandomState};
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use futures_util::FutureExt as _;
@@ -80,16 +80,8 @@ impl Layout {
         self.replace("oci-layout", MARKER)
     }
 
-    fn temporary(&self, name: &str) -> Temporary {
-        static NEXT: AtomicU64 = AtomicU64::new(0);
-        let number = NEXT.fetch_add(1, Ordering::Relaxed);
-        let name = format!(".{name}.{}-{number}.part", std::process::id());
-        Temporary(self.folder.join(name))
-    }
-
     fn replace(&self, name: &str, bytes: &[u8]) -> Result<(), TransferError> {
-        let part = self.temporary(name);
-        let mut file = File::create(&part.0).at("make", &part.0)?;
+        let (part, mut file) = Temporary::within(&self.folder)?;
         file.write_all(bytes).at("write", &part.0)?;
         part.become_file(&self.folder.join(name))
     }
@@ -101,8 +93,8 @@ impl Layout {
             .files()
             .has(document.digest(), document.raw.bytes.len() as u64)
         {
-            let part = self.temporary("document");
-            fs::write(&part.0, &document.raw.bytes).at("write", &part.0)?;
+            let (part, mut file) = Temporary::within(&self.folder)?;
+            file.write_all(&document.raw.bytes).at("write", &part.0)?;
             part.become_file(&target)?;
         }
         let is_listed = role.listed || document.subject().is_some();
@@ -203,8 +195,7 @@ impl Place for Layout {
             let (layout, digest) = (self.clone(), blob.digest.clone());
             pour(blob, move |incoming| {
                 layout.make()?;
-                let part = layout.temporary("blob");
-                let file = File::create(&part.0).at("make", &part.0)?;
+                let (part, file) = Temporary::within(&layout.folder)?;
                 write_checked(incoming, file, &part.0, &digest)?;
                 part.become_file(&layout.folder.join(blob_name(&digest)))
             })
@@ -239,6 +230,16 @@ impl Place for Layout {
 pub(crate) struct Temporary(pub(crate) PathBuf);
 
 impl Temporary {
+    /// A new file in a folder, under a name that nobody else takes. The number of a process would
+    /// not do: containers that share a folder each count their processes from 1.
+    pub(crate) fn within(folder: &Path) -> Result<(Self, File), TransferError> {
+        // The standard library seeds its hash maps at random.
+        let random = RandomState::new().hash_one(0_u8);
+        let path = folder.join(format!(".launchway-{random:016x}.part"));
+        let file = File::create_new(&path).at("make", &path)?;
+        Ok((Self(path), file))
+    }
+
     /// Gives the file its final name. The folder is made when it is missing.
     pub(crate) fn become_file(self, target: &Path) -> Result<(), TransferError> {
         if let Some(folder) = target.parent() {
