@@ -52,6 +52,9 @@ const NAMES: [&str; 2] = [
 
 type Failed = Box<dyn std::error::Error + Send + Sync>;
 
+/// A source, once somebody has got it.
+type Got = Arc<Mutex<Option<NamedSource>>>;
+
 /// The named contexts of one build, got when they are asked for and kept until it ends.
 pub(crate) struct Contexts {
     build: Arc<SingleBuild>,
@@ -59,7 +62,7 @@ pub(crate) struct Contexts {
     engine: NativeEngine,
     cancellation: Cancellation,
     runtime: Handle,
-    known: Mutex<BTreeMap<(String, Platform), NamedSource>>,
+    known: Mutex<BTreeMap<(String, Platform), Got>>,
     fetched: Mutex<Vec<TempPath>>,
     taken: Mutex<Vec<CheckedOut>>,
 }
@@ -152,8 +155,12 @@ impl Contexts {
 impl NamedSources for Contexts {
     fn source(&self, name: &str, platform: &Platform) -> Result<NamedSource, EngineError> {
         let key = (name.to_owned(), platform.clone());
-        let known = || self.known.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(found) = known().get(&key) {
+        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        let own = Arc::clone(known.entry(key).or_default());
+        drop(known);
+        // Stages run side by side, and all have to see the same: the second one waits.
+        let mut own = own.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(found) = &*own {
             return Ok(found.clone());
         }
         let failed = |source: Failed| EngineError::Image {
@@ -172,7 +179,7 @@ impl NamedSources for Contexts {
                 false => failed(error),
             }
         })?;
-        known().insert(key, found.clone());
+        *own = Some(found.clone());
         Ok(found)
     }
 }
