@@ -271,7 +271,7 @@ fn check(case: &Case, settings: &Settings, work: &Path) -> Verdict {
         },
     };
     if let Source::Own(own) = &case.source {
-        verdict.outcome = judge::expected(own, verdict.outcome);
+        verdict.outcome = judge::expected(own, verdict.outcome, ours.end.succeeded());
     }
     if !verdict.outcome.is_fine()
         && let Some(keep) = &settings.keep

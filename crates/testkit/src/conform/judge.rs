@@ -62,10 +62,12 @@ pub(super) fn without_what_varies(differences: Vec<Difference>, varies: &[Differ
     }
 }
 
-/// Holds an outcome against what a case of this project's corpus says of itself.
-pub(super) fn expected(case: &corpus::Case, outcome: Outcome) -> Outcome {
+/// Holds an outcome against what a case of this project's corpus says of itself; `built` says whether
+/// Launchway made an image.
+pub(super) fn expected(case: &corpus::Case, outcome: Outcome, built: bool) -> Outcome {
     if case.fails {
         return match outcome {
+            Outcome::Unavailable(reason) if built => Outcome::OnlyLaunchwayBuilds(reason),
             Outcome::Unavailable(reason) => Outcome::BothRefuse {
                 buildkit: reason.clone(),
                 launchway: reason,
@@ -241,6 +243,7 @@ mod tests {
 
     #[test]
     fn a_case_says_what_is_expected_of_it() {
+        let of = |case: &corpus::Case, outcome| expected(case, outcome, true);
         let mut case = corpus::Case::named("a/b");
         let differs = |what: &str| {
             Outcome::Differs(vec![Difference {
@@ -253,18 +256,25 @@ mod tests {
             buildkit: "a".to_owned(),
             launchway: "b".to_owned(),
         };
-        assert_eq!(expected(&case, Outcome::Same), Outcome::Same);
-        assert_eq!(expected(&case, differs("/x")).word(), "differs");
-        assert_eq!(expected(&case, refused()).word(), "broken");
+        assert_eq!(of(&case, Outcome::Same), Outcome::Same);
+        assert_eq!(of(&case, differs("/x")).word(), "differs");
+        assert_eq!(of(&case, refused()).word(), "broken");
         case.differs = vec!["/x".to_owned()];
-        assert_eq!(expected(&case, differs("/x")).word(), "chosen");
-        assert_eq!(expected(&case, differs("/y")).word(), "broken");
-        assert_eq!(expected(&case, Outcome::Same).word(), "broken");
+        assert_eq!(of(&case, differs("/x")).word(), "chosen");
+        assert_eq!(of(&case, differs("/y")).word(), "broken");
+        assert_eq!(of(&case, Outcome::Same).word(), "broken");
         case.differs = vec![REFUSED.to_owned()];
         let only = Outcome::OnlyBuildKitBuilds("why".to_owned());
-        assert_eq!(expected(&case, only).word(), "chosen");
+        assert_eq!(of(&case, only).word(), "chosen");
         case.fails = true;
-        assert_eq!(expected(&case, refused()).word(), "both-refuse");
-        assert_eq!(expected(&case, Outcome::Same).word(), "broken");
+        assert_eq!(of(&case, refused()).word(), "both-refuse");
+        assert_eq!(of(&case, Outcome::Same).word(), "broken");
+        // A server out of reach refuses for both, but not when one of them builds all the same.
+        let gone = || Outcome::Unavailable("dial tcp".to_owned());
+        assert_eq!(expected(&case, gone(), false).word(), "both-refuse");
+        assert_eq!(
+            expected(&case, gone(), true).word(),
+            "only-launchway-builds"
+        );
     }
 }
