@@ -146,11 +146,11 @@ impl Drop for Forwarded {
 fn private_directory() -> io::Result<(PathBuf, File)> {
     let memory = Path::new("/dev/shm");
     let parent = if memory.is_dir() {
-        memory.to_owned()
+        memory
     } else {
-        std::env::temp_dir()
+        Path::new("/tmp")
     };
-    remove_leftovers(&parent);
+    remove_leftovers(parent);
     for attempt in 0..1000 {
         let path = parent.join(format!("{PREFIX}{}-{attempt}", std::process::id()));
         match fs::DirBuilder::new().mode(0o700).create(&path) {
