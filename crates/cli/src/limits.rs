@@ -10,65 +10,38 @@ use launchway_model::{
 use crate::failure::Failure;
 
 #[derive(Args)]
+#[command(next_help_heading = "Limits of RUN steps")]
 pub(crate) struct LimitArguments {
     /// The most memory a RUN step may use, such as 512m or 2g; a step that needs more is killed
-    #[arg(long, short, value_name = "SIZE", help_heading = "Limits of RUN steps")]
+    #[arg(long, short, value_name = "SIZE")]
     memory: Option<ByteSize>,
     /// The most memory and swap together, -1 for all swap there is [default: twice --memory]
-    #[arg(
-        long,
-        value_name = "SIZE",
-        allow_hyphen_values = true,
-        help_heading = "Limits of RUN steps"
-    )]
+    #[arg(long, value_name = "SIZE", allow_hyphen_values = true)]
     memory_swap: Option<MemorySwap>,
     /// How many processors a step may keep busy, such as 1.5
-    #[arg(long, value_name = "NUMBER", help_heading = "Limits of RUN steps")]
+    #[arg(long, value_name = "NUMBER")]
     cpus: Option<CpuCount>,
     /// How many processes and threads there may be at once, -1 for no limit [default: 16384, where
     /// the machine can keep it]
-    #[arg(
-        long,
-        value_name = "NUMBER",
-        allow_hyphen_values = true,
-        help_heading = "Limits of RUN steps"
-    )]
+    #[arg(long, value_name = "NUMBER", allow_hyphen_values = true)]
     pids_limit: Option<PidsLimit>,
     /// How long a step may take, such as 90s or 1h30m; then all its processes are killed
-    #[arg(
-        long,
-        value_name = "DURATION",
-        value_parser = step_timeout,
-        help_heading = "Limits of RUN steps"
-    )]
+    #[arg(long, value_name = "DURATION", value_parser = step_timeout)]
     step_timeout: Option<Duration>,
     /// A limit of the kernel for each process: nofile=1024:4096, core=0, …
-    #[arg(
-        long,
-        value_name = "NAME=SOFT[:HARD]",
-        help_heading = "Limits of RUN steps"
-    )]
+    #[arg(long, value_name = "NAME=SOFT[:HARD]")]
     ulimit: Vec<Ulimit>,
     /// The size of /dev/shm [default: 64m]
-    #[arg(long, value_name = "SIZE", help_heading = "Limits of RUN steps")]
+    #[arg(long, value_name = "SIZE")]
     shm_size: Option<ByteSize>,
     /// The control group to make those of steps in: a path, or the name of a systemd slice
-    #[arg(long, value_name = "PATH", help_heading = "Limits of RUN steps")]
+    #[arg(long, value_name = "PATH")]
     cgroup_parent: Option<String>,
     /// A line for the /etc/hosts of steps: NAME:ADDRESS; host-gateway is this machine
-    #[arg(
-        long,
-        value_name = "NAME:ADDRESS",
-        help_heading = "Limits of RUN steps"
-    )]
+    #[arg(long, value_name = "NAME:ADDRESS")]
     add_host: Vec<ExtraHost>,
     /// no-new-privileges: programs such as sudo gain nothing in RUN steps
-    #[arg(
-        long,
-        value_name = "OPTION",
-        value_parser = security_option,
-        help_heading = "Limits of RUN steps"
-    )]
+    #[arg(long, value_name = "OPTION", value_parser = security_option)]
     security_opt: Vec<bool>,
 }
 

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use launchway_lint::parse_bytes;
+
 /// `90s`, `30m`, `12h`, `7d`, `2w`.
 pub(crate) fn age(text: &str) -> Result<Duration, String> {
     let (number, unit) = split(text);
@@ -44,33 +46,19 @@ impl Amount {
     }
 }
 
-const AMOUNT: &str = "write it as 500MB, 10GB, 1.5GiB or 20%";
-
 /// `10GB` (powers of a thousand), `10GiB` (powers of 1024), `500000`, `20%` of the disk.
 pub(crate) fn amount(text: &str) -> Result<Amount, String> {
-    let (number, unit) = split(text);
-    let number: f64 = number.parse().map_err(|_| AMOUNT.to_owned())?;
-    let lower = unit.to_ascii_lowercase();
-    if lower == "%" {
-        return if number <= 100.0 {
-            Ok(Amount::Share(number))
-        } else {
-            Err("there is no more than 100% of a disk".to_owned())
-        };
-    }
-    let factor = match lower.as_str() {
-        "" | "b" => 1.0,
-        "k" | "kb" => 1e3,
-        "m" | "mb" => 1e6,
-        "g" | "gb" => 1e9,
-        "t" | "tb" => 1e12,
-        "kib" => 1024.0,
-        "mib" => 1024.0 * 1024.0,
-        "gib" => 1024.0 * 1024.0 * 1024.0,
-        "tib" => 1024.0 * 1024.0 * 1024.0 * 1024.0,
-        _ => return Err(AMOUNT.to_owned()),
+    const HELP: &str = "write it as 500MB, 10GB, 1.5GiB or 20%";
+    let Some(number) = text.trim().strip_suffix('%') else {
+        return parse_bytes(text)
+            .map(Amount::Bytes)
+            .map_err(|_| HELP.to_owned());
     };
-    Ok(Amount::Bytes((number * factor) as u64))
+    match number.trim_end().parse::<f64>() {
+        Ok(percent) if (0.0..=100.0).contains(&percent) => Ok(Amount::Share(percent)),
+        Ok(percent) if percent > 100.0 => Err("there is no more than 100% of a disk".to_owned()),
+        _ => Err(HELP.to_owned()),
+    }
 }
 
 /// A number and what stands behind it.
@@ -131,8 +119,14 @@ mod tests {
             ("10 gb", Some(10_000_000_000)),
             ("1.5GiB", Some(1_610_612_736)),
             ("64k", Some(64_000)),
+            ("2TB", Some(2_000_000_000_000)),
+            ("1TiB", Some(1_099_511_627_776)),
             ("20%", Some(200)),
+            ("0.5 %", Some(5)),
             ("101%", None),
+            ("-1%", None),
+            ("nan%", None),
+            ("%", None),
             ("GB", None),
             ("", None),
             ("-1GB", None),

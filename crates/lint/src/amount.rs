@@ -13,9 +13,12 @@ const UNITS: &[(&str, u64)] = &[
     ("mb", 1_000_000),
     ("g", 1_000_000_000),
     ("gb", 1_000_000_000),
+    ("t", 1_000_000_000_000),
+    ("tb", 1_000_000_000_000),
     ("kib", 1 << 10),
     ("mib", 1 << 20),
     ("gib", 1 << 30),
+    ("tib", 1 << 40),
 ];
 
 /// Reads `50MB`, `1.5 GB`, `200MiB` or a plain number of bytes.
@@ -33,7 +36,9 @@ pub fn parse_bytes(text: &str) -> Result<u64, AmountError> {
         .iter()
         .find(|(name, _)| *name == unit)
         .map(|(_, factor)| *factor)
-        .ok_or(AmountError("the units are B, kB, MB, GB, KiB, MiB and GiB"))?;
+        .ok_or(AmountError(
+            "the units are B, kB, MB, GB, TB, KiB, MiB, GiB and TiB",
+        ))?;
     let (whole, fraction) = number.split_once('.').unwrap_or((number, ""));
     if whole.is_empty() || fraction.contains('.') || fraction.len() > 9 {
         return Err(AmountError("a size is a number and a unit, as in 50MB"));
@@ -59,6 +64,7 @@ pub fn shown_bytes(bytes: u64) -> String {
     let mut value = bytes as f64;
     let mut unit = "B";
     for next in ["kB", "MB", "GB", "TB", "PB", "EB"] {
+        // What would be printed as 1000.0 belongs to the next unit.
         if value < 999.95 {
             break;
         }
@@ -82,6 +88,8 @@ mod tests {
             ("1.5GB", Some(1_500_000_000)),
             ("0.25 MiB", Some(262_144)),
             ("2KiB", Some(2048)),
+            ("2TB", Some(2_000_000_000_000)),
+            ("1TiB", Some(1 << 40)),
             ("10%", None),
             ("", None),
             ("MB", None),
@@ -102,7 +110,10 @@ mod tests {
             (999, "999 B"),
             (1000, "1.0 kB"),
             (21_340_000, "21.3 MB"),
-            (999_960, "1.0 MB"),
+            (999_949, "999.9 kB"),
+            (999_951, "1.0 MB"),
+            (3_400_000_000, "3.4 GB"),
+            (u64::MAX, "18.4 EB"),
         ] {
             assert_eq!(shown_bytes(bytes), want);
         }

@@ -15,6 +15,7 @@ use serde_json::{Value, json};
 use super::Result;
 use crate::failure::{Exit, Failure};
 use crate::family::{NetworkArguments, warn};
+use crate::report::text::{clean, pad, width};
 use crate::settings::Settings;
 use crate::toolbox::{self, Builder};
 
@@ -272,7 +273,7 @@ fn outline_text(outline: &Outline) -> String {
         ("description", &outline.description),
     ] {
         if let Some(value) = value {
-            text.push_str(&format!("{what}: {value}\n"));
+            text.push_str(&format!("{what}: {}\n", clean(value)));
         }
     }
     let args = outline.args.iter().map(|arg| {
@@ -299,20 +300,20 @@ fn outline_text(outline: &Outline) -> String {
     text
 }
 
-/// Columns under their titles.
+/// Columns under their titles. What stands in a Dockerfile must not steer the terminal.
 fn table<const N: usize>(titles: [&str; N], rows: impl Iterator<Item = [String; N]>) -> String {
     let mut all = vec![titles.map(str::to_owned)];
-    all.extend(rows);
+    all.extend(rows.map(|row| row.map(|cell| clean(&cell))));
     let widths: Vec<usize> = (0..N)
         .map(|column| {
-            let cells = all.iter().map(|row| row[column].chars().count());
+            let cells = all.iter().map(|row| width(&row[column]));
             cells.max().unwrap_or_default()
         })
         .collect();
     let mut text = String::new();
     for row in &all {
         let cells = row.iter().zip(&widths);
-        let cells = cells.map(|(cell, width)| format!("{cell:<width$}"));
+        let cells = cells.map(|(cell, width)| pad(cell, *width));
         text.push_str(cells.collect::<Vec<_>>().join("  ").trim_end());
         text.push('\n');
     }

@@ -140,7 +140,7 @@ pub(crate) fn run(arguments: &Arguments, settings: &Settings) -> Result {
     } else {
         let style = Style {
             colour: settings.colour_stdout,
-            columns: columns(settings),
+            columns: columns(),
             paths: arguments.paths,
         };
         let platform = found.platform.as_ref().map(ToString::to_string);
@@ -283,10 +283,10 @@ fn list_rules(settings: &Settings) {
 }
 
 /// As wide as the terminal, within reason.
-fn columns(settings: &Settings) -> usize {
+fn columns() -> usize {
     let size = rustix::termios::tcgetwinsize(std::io::stdout()).ok();
     match size.map(|size| usize::from(size.ws_col)) {
-        Some(columns) if columns > 0 && settings.colour_stdout => columns.clamp(60, 160),
+        Some(columns) if columns > 0 => columns.clamp(60, 160),
         _ => COLUMNS,
     }
 }

@@ -1,5 +1,6 @@
 //! `launchway release`.
 
+use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -27,8 +28,9 @@ use crate::versions;
 /// Build, push, test, tag, verify and promote a version of the family
 ///
 /// In this order: every image that the registries do not have is built or grafted and pushed by digest;
-/// the pushed digests are smoke-tested; immutable tags are written; everything is verified; only then do
-/// rolling tags move, bases last. Run it again after a failure: what is done stays done.
+/// the pushed digests are linted, where the family asks for it, and smoke-tested; immutable tags are
+/// written; everything is verified; only then do rolling tags move, bases last. Run it again after a
+/// failure: what is done stays done.
 #[derive(Args)]
 pub(crate) struct Arguments {
     /// The version, such as v1.2.3
@@ -319,7 +321,7 @@ fn build_settings(
             (Some(file), _) => Some(read(&root.join(file))?),
             (None, Some(name)) => settings
                 .variable(name)
-                .map(|value| value.to_string_lossy().into_owned().into_bytes()),
+                .map(|value| value.as_bytes().to_vec()),
             (None, None) => None,
         };
         if let Some(value) = value {

@@ -353,7 +353,6 @@ pub(super) fn entry(who: &str, mark: Mark, text: impl Into<String>) -> Entry {
     }
 }
 
-/// A text that may have several lines, with something before the first.
 /// Findings in a line each, with the instruction to blame.
 fn linted(who: &str, report: &Report, unused: &[String]) -> Vec<Entry> {
     let mut entries = Vec::new();
@@ -401,6 +400,7 @@ fn linted(who: &str, report: &Report, unused: &[String]) -> Vec<Entry> {
     entries
 }
 
+/// A text that may have several lines, with something before the first.
 fn several(who: &str, mark: Mark, head: &str, text: &str) -> Vec<Entry> {
     let mut lines = text.trim_end().lines();
     let first = lines.next().unwrap_or_default();

@@ -3,24 +3,7 @@
 use std::time::Duration;
 
 use launchway_diagnostics::without_controls;
-
-/// Bytes in powers of a thousand: `999 B`, `1.2 MB`.
-pub(crate) fn size(bytes: u64) -> String {
-    if bytes < 1000 {
-        return format!("{bytes} B");
-    }
-    let mut value = bytes as f64;
-    let mut unit = "B";
-    for next in ["kB", "MB", "GB", "TB", "PB", "EB"] {
-        // What would be printed as 1000.0 belongs to the next unit.
-        if value < 999.95 {
-            break;
-        }
-        value /= 1000.0;
-        unit = next;
-    }
-    format!("{value:.1} {unit}")
-}
+pub(crate) use launchway_lint::shown_bytes as size;
 
 /// How long something took: `0.4s`, `12.3s`, `1m05s`, `2h03m`.
 pub(crate) fn duration(took: Duration) -> String {
@@ -134,21 +117,6 @@ impl Paint {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn sizes_are_powers_of_a_thousand() {
-        for (bytes, expected) in [
-            (0, "0 B"),
-            (999, "999 B"),
-            (1000, "1.0 kB"),
-            (1_240_000, "1.2 MB"),
-            (999_949, "999.9 kB"),
-            (999_951, "1.0 MB"),
-            (3_400_000_000, "3.4 GB"),
-        ] {
-            assert_eq!(size(bytes), expected);
-        }
-    }
 
     #[test]
     fn durations_grow_coarser() {

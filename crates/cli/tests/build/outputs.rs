@@ -421,3 +421,51 @@ fn files_alone_make_no_image() {
     let again = lab.build(&["-o", &shown, "-o", "type=image"]);
     assert!(again.stdout.starts_with("sha256:"), "{}", again.stdout);
 }
+
+#[test]
+fn an_output_gives_the_image_a_name_of_its_own() {
+    let lab = Lab::new("FROM scratch\nCOPY f /f\n");
+    lab.write("f", "content");
+    let archive = lab.path("named.tar");
+    let named = format!("type=docker,dest={},name=own:1", archive.display());
+    let outcome = lab.build(&["-t", "tag:1", "-o", &named, "-o", "type=image,name=kept:1"]);
+    assert_eq!(outcome.code, Some(0), "{}", outcome.stderr);
+    let told = told_by_tar(&fs::read(&archive).expect("reading"), false).join("\n");
+    assert!(told.contains("own:1") && !told.contains("tag:1"), "{told}");
+    let mut cache = Command::new(env!("CARGO_BIN_EXE_launchway"));
+    cache.arg("--state-dir").arg(lab.state());
+    let shown = cache.args(["cache", "show", "--all"]).output();
+    let shown = String::from_utf8(shown.expect("starting launchway").stdout).expect("text");
+    for (name, is_kept) in [("tag:1", true), ("kept:1", true), ("own:1", false)] {
+        let name = format!("docker.io/library/{name}");
+        assert_eq!(shown.contains(&name), is_kept, "{name}: {shown}");
+    }
+}
+
+/// As /dev/stdout is one: to replace it would take it from the whole machine.
+#[test]
+fn links_are_written_through_and_stay() {
+    let lab = Lab::new("FROM scratch\nCOPY f /f\n");
+    lab.write("f", "content");
+    let (id, metadata) = (lab.path("id"), lab.path("metadata"));
+    symlink("/proc/self/fd/1", &id).expect("linking");
+    symlink("real", &metadata).expect("linking");
+    fs::write(lab.path("real"), "old").expect("writing");
+    let shown = [&id, &metadata].map(|path| path.display().to_string());
+    let stdout = fs::File::create(lab.path("stdout")).expect("making a file");
+    let built = lab
+        .command(&["--iidfile", &shown[0], "--metadata-file", &shown[1]])
+        .stdout(stdout)
+        .output()
+        .expect("starting launchway");
+    let said = String::from_utf8_lossy(&built.stderr);
+    assert!(built.status.success(), "{said}");
+    for path in [&id, &metadata] {
+        let found = fs::symlink_metadata(path).expect("looking");
+        assert!(found.is_symlink(), "{}", path.display());
+    }
+    let told = fs::read_to_string(lab.path("stdout")).expect("reading");
+    assert!(told.starts_with("sha256:"), "{told}");
+    let told = fs::read_to_string(lab.path("real")).expect("reading");
+    assert!(told.contains("containerimage.digest"), "{told}");
+}

@@ -6,9 +6,9 @@ use clap::Args;
 use launchway_engine::collect::{Freed, Policy, Reason, Removal, decide, remove};
 use serde_json::json;
 
-use super::{KindArgument, Result, places, short, unusable};
+use super::{KindArgument, Result, Thing, places, unusable};
 use crate::commands::{print, print_json};
-use crate::quantity::{Amount, age, ago, amount};
+use crate::quantity::{Amount, age, amount};
 use crate::report::text;
 use crate::settings::Settings;
 use crate::tidy;
@@ -76,15 +76,9 @@ pub(super) fn run(arguments: &Arguments, settings: &Settings) -> Result {
         let items: Vec<_> = done
             .iter()
             .map(|(folder, removal)| {
-                json!({
-                    "folder": folder,
-                    "kind": removal.kind.word(),
-                    "name": removal.id.as_str(),
-                    "size": removal.size,
-                    "used": crate::toolbox::timestamp(removal.used),
-                    "about": removal.about,
-                    "why": why(removal.why),
-                })
+                let mut thing = Thing::removed(folder, removal).json();
+                thing["why"] = why(removal.why).into();
+                thing
             })
             .collect();
         print_json(&json!({
@@ -98,8 +92,8 @@ pub(super) fn run(arguments: &Arguments, settings: &Settings) -> Result {
         return Ok(());
     }
     let mut out = String::new();
-    for (_, removal) in &done {
-        out.push_str(&line(removal, now));
+    for (folder, removal) in &done {
+        out.push_str(&Thing::removed(folder, removal).line("", now));
     }
     print(&out);
     let verb = if arguments.dry_run {
@@ -131,18 +125,6 @@ fn policy(arguments: &Arguments, disk: tidy::Disk) -> Policy {
         free_bytes: arguments.min_free.map(lacking),
         ..Policy::default()
     }
-}
-
-fn line(removal: &Removal, now: i64) -> String {
-    let about = text::cut(&text::clean(&removal.about), 80);
-    let text = format!(
-        "{:<12}  {:>9}  {:<15}  {}  {about}",
-        removal.kind,
-        text::size(removal.size),
-        ago(now - removal.used),
-        short(&removal.id),
-    );
-    format!("{}\n", text.trim_end())
 }
 
 fn why(reason: Reason) -> &'static str {

@@ -9,12 +9,14 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand, ValueEnum};
 use launchway_engine::EngineError;
-use launchway_engine::collect::{Inventory, Item, Kind, inventory};
+use launchway_engine::collect::{Inventory, Item, ItemId, Kind, Removal, inventory};
 use launchway_oci::{Flavour, Store};
 use launchway_sandbox::IdMapping;
 
 use super::Result;
 use crate::failure::Failure;
+use crate::quantity::ago;
+use crate::report::text;
 use crate::settings::Settings;
 
 /// Show what is kept between builds, free it, pin what has to stay
@@ -159,8 +161,8 @@ fn places(settings: &Settings) -> Result<Vec<Place>> {
 }
 
 /// The name of a thing, short enough for a line: `layer 3f9c1a2b7d04`.
-fn short(item_id: &launchway_engine::collect::ItemId) -> String {
-    let text = item_id.as_str();
+fn short(id: &ItemId) -> String {
+    let text = id.as_str();
     let Some((word, name)) = text.split_once(' ') else {
         return text.to_owned();
     };
@@ -171,16 +173,60 @@ fn short(item_id: &launchway_engine::collect::ItemId) -> String {
     format!("{word} {}", digits.get(..12).unwrap_or(digits))
 }
 
-/// A thing as JSON.
-fn json(place: &Place, item: &Item) -> serde_json::Value {
-    serde_json::json!({
-        "folder": place.name,
-        "kind": item.kind.word(),
-        "name": item.id.as_str(),
-        "size": item.size,
-        "used": crate::toolbox::timestamp(item.used),
-        "about": item.about,
-        "pinned": item.is_pinned,
-        "in-use": item.is_held,
-    })
+/// What is told of a thing, whether it stays or goes.
+struct Thing<'a> {
+    folder: &'static str,
+    kind: Kind,
+    id: &'a ItemId,
+    size: u64,
+    used: i64,
+    about: &'a str,
+}
+
+impl<'a> Thing<'a> {
+    fn kept(place: &Place, item: &'a Item) -> Self {
+        Self {
+            folder: place.name,
+            kind: item.kind,
+            id: &item.id,
+            size: item.size,
+            used: item.used,
+            about: &item.about,
+        }
+    }
+
+    fn removed(folder: &'static str, removal: &'a Removal) -> Self {
+        Self {
+            folder,
+            kind: removal.kind,
+            id: &removal.id,
+            size: removal.size,
+            used: removal.used,
+            about: &removal.about,
+        }
+    }
+
+    fn json(&self) -> serde_json::Value {
+        serde_json::json!({
+            "folder": self.folder,
+            "kind": self.kind.word(),
+            "name": self.id.as_str(),
+            "size": self.size,
+            "used": crate::toolbox::timestamp(self.used),
+            "about": self.about,
+        })
+    }
+
+    /// A line, with notes between the name and what it is about.
+    fn line(&self, notes: &str, now: i64) -> String {
+        let about = text::cut(&text::clean(self.about), 80);
+        let text = format!(
+            "{:<12}  {:>9}  {:<15}  {}{notes}  {about}",
+            self.kind,
+            text::size(self.size),
+            ago(now - self.used),
+            short(self.id),
+        );
+        format!("{}\n", text.trim_end())
+    }
 }

@@ -1,11 +1,12 @@
 //! `launchway cache pin` and `launchway cache unpin`.
 
 use clap::Args;
-use launchway_engine::collect::{self, PinError};
+use launchway_engine::collect::{self, ItemId, PinError};
 use launchway_model::Reference;
+use serde_json::json;
 
 use super::{Place, Result, places, short, unusable};
-use crate::commands::print;
+use crate::commands::{print, print_json};
 use crate::failure::Failure;
 use crate::report::text;
 use crate::settings::Settings;
@@ -30,28 +31,38 @@ pub(super) struct Unpin {
 
 pub(super) fn pin(arguments: &Pin, settings: &Settings) -> Result {
     let places = places(settings)?;
+    let mut pinned = Vec::new();
     for what in &arguments.what {
-        let mut found = false;
+        let before = pinned.len();
         for place in &places {
-            found |= pin_in(place, what)?;
+            let items = pin_in(place, what)?;
+            pinned.extend(items.into_iter().map(|item| (place.name, item)));
         }
-        if !found {
+        if pinned.len() == before {
             return Err(unknown(what));
         }
+        if !settings.json {
+            for (_, item) in &pinned[before..] {
+                print(&format!("pinned {}\n", text::clean(&short(item))));
+            }
+        }
+    }
+    if settings.json {
+        let items: Vec<_> = pinned
+            .iter()
+            .map(|(folder, item)| json!({ "folder": folder, "name": item.as_str() }))
+            .collect();
+        print_json(&json!({ "schema": "launchway.cache-pin.v1", "pinned": items }));
     }
     Ok(())
 }
 
-fn pin_in(place: &Place, what: &str) -> Result<bool> {
+/// What is pinned in one place; nothing where nothing is called so.
+fn pin_in(place: &Place, what: &str) -> Result<Vec<ItemId>> {
     let inventory = place.inventory()?;
     for name in spellings(what) {
         match collect::pin(&place.engine, &inventory.items, &name) {
-            Ok(pin) => {
-                for item in &pin.items {
-                    print(&format!("pinned {}\n", text::clean(&short(item))));
-                }
-                return Ok(true);
-            }
+            Ok(pin) => return Ok(pin.items.into_iter().collect()),
             Err(PinError::Unknown(_)) => {}
             Err(PinError::Engine(error)) => return Err(unusable(error)),
             Err(error @ PinError::Ambiguous { .. }) => {
@@ -62,7 +73,7 @@ fn pin_in(place: &Place, what: &str) -> Result<bool> {
             }
         }
     }
-    Ok(false)
+    Ok(Vec::new())
 }
 
 /// What was typed, and the image's full name, if it is one.
@@ -97,7 +108,12 @@ pub(super) fn unpin(arguments: &Unpin, settings: &Settings) -> Result {
                 "`launchway cache show` lists what is pinned",
             ));
         }
-        print(&format!("unpinned {what}\n"));
+        if !settings.json {
+            print(&format!("unpinned {what}\n"));
+        }
+    }
+    if settings.json {
+        print_json(&json!({ "schema": "launchway.cache-unpin.v1", "unpinned": arguments.what }));
     }
     Ok(())
 }

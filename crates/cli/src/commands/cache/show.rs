@@ -6,7 +6,7 @@ use clap::Args;
 use launchway_engine::collect::{Inventory, Item, ItemId, Kind, Policy, decide, pins};
 use serde_json::json;
 
-use super::{KindArgument, Place, Result, places, short, unusable};
+use super::{KindArgument, Place, Result, Thing, places, unusable};
 use crate::commands::{print, print_json};
 use crate::quantity::ago;
 use crate::report::text;
@@ -108,7 +108,12 @@ pub(super) fn run(arguments: &Arguments, settings: &Settings) -> Result {
         if arguments.all {
             let all: Vec<_> = all
                 .iter()
-                .map(|(place, item)| super::json(place, item))
+                .map(|(place, item)| {
+                    let mut thing = Thing::kept(place, item).json();
+                    thing["pinned"] = item.is_pinned.into();
+                    thing["in-use"] = item.is_held.into();
+                    thing
+                })
                 .collect();
             value["all"] = json!(all);
         }
@@ -156,13 +161,5 @@ fn item_line(place: &Place, item: &Item, with_place: bool, now: i64) -> String {
     if with_place {
         notes.push_str(&format!("  [{}]", place.name));
     }
-    let about = text::cut(&text::clean(&item.about), 80);
-    let text = format!(
-        "{:<12}  {:>9}  {:<15}  {}{notes}  {about}",
-        item.kind,
-        text::size(item.size),
-        ago(now - item.used),
-        short(&item.id),
-    );
-    format!("{}\n", text.trim_end())
+    Thing::kept(place, item).line(&notes, now)
 }

@@ -88,8 +88,8 @@ pub(super) fn open(
             let mut target = received.file()?;
             let (web, known) = (Web::default(), WebValidators::default());
             toolbox::block_here(web.get(url, &known, &mut target))?
-                .map_err(|error| Failure::caused(format!("cannot get {url}"), &error))?;
-            received.open(url, file, builder)
+                .map_err(|error| Failure::caused(format!("cannot get {}", shown(url)), &error))?;
+            received.open(&shown(url), file, builder)
         }
         (Given::Repository(source), Some(builder)) => {
             let taken = repository::check_out(source, keys, builder)?;
@@ -294,6 +294,17 @@ impl Received {
     }
 }
 
+/// A URL without what may be secret in it: user, password and query.
+fn shown(url: &str) -> String {
+    let url = url.split(['?', '#']).next().unwrap_or_default();
+    let Some((scheme, rest)) = url.split_once("://") else {
+        return url.to_owned();
+    };
+    let (authority, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
+    let host = authority.rsplit('@').next().unwrap_or_default();
+    format!("{scheme}://{host}{path}")
+}
+
 fn utf8(name: &str, bytes: Vec<u8>) -> Result<String> {
     String::from_utf8(bytes)
         .map_err(|_| Failure::usage(format!("{name} is not UTF-8 text"), "save it as UTF-8"))
@@ -301,4 +312,21 @@ fn utf8(name: &str, bytes: Vec<u8>) -> Result<String> {
 
 fn no_context(error: &ContextError) -> Failure {
     Failure::caused("cannot use the build context", error)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn urls_are_shown_without_secrets() {
+        for (url, want) in [
+            ("https://h/f.tar", "https://h/f.tar"),
+            ("https://u:p@h:1/a/f.tar?sig=x#y", "https://h:1/a/f.tar"),
+            ("https://u:p@q@h", "https://h"),
+            ("http://h/a@b", "http://h/a@b"),
+        ] {
+            assert_eq!(shown(url), want);
+        }
+    }
 }

@@ -7,7 +7,7 @@ use launchway_model::Reference;
 use launchway_release::single::PackedImage;
 
 use super::Result;
-use super::write::parent;
+use super::write::write_file;
 use crate::failure::Failure;
 
 /// The id by which Docker knows an image: the digest of its configuration; of several platforms that
@@ -47,18 +47,6 @@ pub(super) fn metadata(image: Option<&PackedImage>, names: &[Reference]) -> serd
 
 /// Writes a small file, whole or not at all.
 pub(super) fn write(path: &Path, text: &str) -> Result {
-    let failed = |error: &dyn std::error::Error| {
-        Failure::caused(format!("cannot write {}", path.display()), error)
-    };
-    if std::fs::metadata(path).is_ok_and(|found| !found.is_file()) {
-        return std::fs::write(path, text).map_err(|error| failed(&error));
-    }
-    let mut partial = super::write::partial_file(parent(path)).map_err(|error| failed(&error))?;
-    partial
-        .write_all(text.as_bytes())
-        .map_err(|error| failed(&error))?;
-    partial
-        .persist(path)
-        .map(drop)
-        .map_err(|error| failed(&error.error))
+    write_file(path, |file| file.write_all(text.as_bytes()))
+        .map_err(|error| Failure::caused(format!("cannot write {}", path.display()), &error))
 }

@@ -53,8 +53,21 @@ enum Command {
     ///
     /// The flags are those of `docker buildx build`. Nothing needs a daemon. Without --output or --push
     /// the result stays in the local store, and its digest is printed.
+    #[command(after_help = EXAMPLES)]
     Build(Box<Build>),
 }
+
+const EXAMPLES: &str = "\
+Examples:
+  launchway dockerfile build .                       build what the folder holds
+  launchway dockerfile build -t ghcr.io/me/app:v1 --push .
+                                                     and push it
+  launchway dockerfile build -t app -o type=docker,dest=- . | docker load
+                                                     into Docker
+  launchway dockerfile build -o out --target files . the files of a stage in a folder
+  launchway dockerfile build --check .               what is seldom meant in the Dockerfile
+  launchway dockerfile build 'https://host/app.git#main:images/web'
+                                                     out of a Git repository";
 
 #[derive(Args)]
 struct Build {
@@ -118,7 +131,8 @@ struct Build {
     ///   image      the image in the local store; with push=true it is pushed to name=REFERENCE
     ///   registry   the same as type=image,push=true
     ///   cacheonly  nothing but the step cache
-    /// A value with a comma is quoted with its name: type=local,"dest=a,b".
+    /// name=REFERENCE names the image in that result alone, instead of --tag. A value with a comma is
+    /// quoted with its name: type=local,"dest=a,b".
     #[arg(long, short, value_name = "type=TYPE,dest=PATH", verbatim_doc_comment)]
     output: Vec<String>,
     /// A name for the result
@@ -143,9 +157,9 @@ struct Build {
     #[arg(long)]
     host_ca: bool,
     #[command(flatten)]
-    limits: LimitArguments,
-    #[command(flatten)]
     registries: NetworkArguments,
+    #[command(flatten)]
+    limits: LimitArguments,
     #[command(flatten, next_help_heading = "Flags of buildx that do little here")]
     compatible: CompatibleArguments,
 }
@@ -287,7 +301,11 @@ fn build(arguments: &Build, settings: &Settings) -> Result {
         false => packed.digest().to_string(),
     });
     if let Some(packed) = &packed {
-        for reference in &references {
+        let own = outputs.iter().flat_map(|output| match &output.to {
+            Target::Image { names, .. } => names.as_slice(),
+            _ => &[],
+        });
+        for reference in references.iter().chain(own) {
             let name = toolbox::image_name(reference);
             let named = builder
                 .store
@@ -391,8 +409,9 @@ fn check_files(arguments: &Build, outputs: &[Output]) -> Result {
     {
         write::check_file(path)?;
     }
-    if let Some(path) = arguments.iidfile.as_deref().filter(|path| path.is_file()) {
-        std::fs::remove_file(path).map_err(|error| {
+    let stale = arguments.iidfile.as_deref().and_then(write::replaceable);
+    if let Some(path) = stale.filter(|path| path.is_file()) {
+        std::fs::remove_file(&path).map_err(|error| {
             Failure::caused(format!("cannot replace {}", path.display()), &error)
         })?;
     }

@@ -29,9 +29,12 @@ pub(super) enum Target {
     /// The files, in a folder.
     Local { folder: PathBuf, split: bool },
     /// An OCI layout as a tar, which `docker load` reads too.
-    Archive(Sink),
+    Archive { to: Sink, names: Vec<Reference> },
     /// An OCI layout as a folder.
-    Layout(PathBuf),
+    Layout {
+        folder: PathBuf,
+        names: Vec<Reference>,
+    },
     /// The image stays in the local store, with these names, and may be pushed to them.
     Image { names: Vec<Reference>, push: bool },
     /// Nothing but the step cache.
@@ -49,7 +52,7 @@ impl Target {
     /// Whether the image's documents and compressed layers are needed.
     pub(super) fn is_image(&self) -> bool {
         match self {
-            Self::Archive(_) | Self::Layout(_) | Self::Image { .. } => true,
+            Self::Archive { .. } | Self::Layout { .. } | Self::Image { .. } => true,
             Self::Tar { .. } | Self::Local { .. } | Self::CacheOnly => false,
         }
     }
@@ -60,7 +63,10 @@ impl Target {
             Self::Tar {
                 to: Sink::Stdout,
                 ..
-            } | Self::Archive(Sink::Stdout)
+            } | Self::Archive {
+                to: Sink::Stdout,
+                ..
+            }
         )
     }
 }
@@ -264,7 +270,7 @@ impl Fields {
         let kind = self.kind.clone().ok_or("there is no type")?;
         let split = self.split.unwrap_or(true);
         let sink = |dest: Option<String>| match dest.as_deref() {
-            None | Some("" | "-") => Sink::Stdout,
+            None | Some("" | "-" | "/dev/stdout") => Sink::Stdout,
             Some(path) => Sink::File(path.into()),
         };
         let folder = |dest: Option<String>| match dest.as_deref() {
@@ -275,6 +281,7 @@ impl Fields {
             Some(path) => Ok(PathBuf::from(path)),
         };
         let dest = self.dest.take();
+        let names = std::mem::take(&mut self.names);
         match kind.as_str() {
             "tar" => Ok(Target::Tar {
                 to: sink(dest),
@@ -284,11 +291,17 @@ impl Fields {
                 folder: folder(dest)?,
                 split,
             }),
-            "oci" | "docker" if self.tar == Some(false) => Ok(Target::Layout(folder(dest)?)),
+            "oci" | "docker" if self.tar == Some(false) => Ok(Target::Layout {
+                folder: folder(dest)?,
+                names,
+            }),
             "docker" if dest.is_none() => Err(NO_DAEMON.to_owned()),
-            "oci" | "docker" => Ok(Target::Archive(sink(dest))),
+            "oci" | "docker" => Ok(Target::Archive {
+                to: sink(dest),
+                names,
+            }),
             "image" | "registry" => Ok(Target::Image {
-                names: std::mem::take(&mut self.names),
+                names,
                 push: self.push || kind == "registry",
             }),
             "cacheonly" => Ok(Target::CacheOnly),
@@ -331,6 +344,13 @@ mod tests {
     fn outputs_are_read_as_buildx_reads_them() {
         let file = |path: &str| Sink::File(path.into());
         let tar = |to| Target::Tar { to, split: true };
+        let archive = |to, names: &[&str]| Target::Archive {
+            to,
+            names: names
+                .iter()
+                .map(|name| name.parse().expect("a name"))
+                .collect(),
+        };
         let local = |folder: &str| Target::Local {
             folder: folder.into(),
             split: true,
@@ -341,6 +361,7 @@ mod tests {
             ("./a=b", local("./a=b")),
             ("type=tar", tar(Sink::Stdout)),
             ("type=tar,dest=-", tar(Sink::Stdout)),
+            ("type=tar,dest=/dev/stdout", tar(Sink::Stdout)),
             ("type=tar,dest=x.tar", tar(file("x.tar"))),
             ("type=local,dest=out", local("out")),
             (r#"type=local,"dest=a,b""#, local("a,b")),
@@ -351,9 +372,16 @@ mod tests {
                     split: false,
                 },
             ),
-            ("type=oci,dest=x", Target::Archive(file("x"))),
-            ("type=docker,dest=-", Target::Archive(Sink::Stdout)),
-            ("type=oci,tar=false,dest=d", Target::Layout("d".into())),
+            ("type=oci,dest=x", archive(file("x"), &[])),
+            ("type=docker,dest=-", archive(Sink::Stdout, &[])),
+            ("type=docker,dest=x,name=a:1", archive(file("x"), &["a:1"])),
+            (
+                "type=oci,tar=false,dest=d,name=a:1",
+                Target::Layout {
+                    folder: "d".into(),
+                    names: vec!["a:1".parse().expect("a name")],
+                },
+            ),
             ("type=cacheonly", Target::CacheOnly),
             (
                 r#"type=image,"name=a:1,b:2",push=true"#,

@@ -1,5 +1,6 @@
 //! `--secret`: values of files and variables, by id.
 
+use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
 
 use launchway_engine::Secrets;
@@ -40,7 +41,7 @@ pub(super) fn read_all(given: &[String], settings: &Settings) -> Result<Secrets>
             }
         }
         let value = match (variable.and_then(|name| settings.variable(&name)), file) {
-            (Some(value), _) => value.to_string_lossy().into_owned().into_bytes(),
+            (Some(value), _) => value.as_bytes().to_vec(),
             (None, Some(file)) => read(Path::new(&file))?,
             (None, None) => {
                 return Err(Failure::usage(

@@ -50,8 +50,11 @@ pub(super) fn check(outputs: &[Output], json: bool) -> Result {
                 to: Sink::File(path),
                 ..
             }
-            | Target::Archive(Sink::File(path)) => check_file(path)?,
-            Target::Local { folder, .. } | Target::Layout(folder) => {
+            | Target::Archive {
+                to: Sink::File(path),
+                ..
+            } => check_file(path)?,
+            Target::Local { folder, .. } | Target::Layout { folder, .. } => {
                 if folder.exists() && !folder.is_dir() {
                     return Err(Failure::usage(
                         format!("{} is no folder", folder.display()),
@@ -59,7 +62,10 @@ pub(super) fn check(outputs: &[Output], json: bool) -> Result {
                     ));
                 }
             }
-            Target::Tar { .. } | Target::Archive(_) | Target::Image { .. } | Target::CacheOnly => {}
+            Target::Tar { .. }
+            | Target::Archive { .. }
+            | Target::Image { .. }
+            | Target::CacheOnly => {}
         }
     }
     Ok(())
@@ -86,28 +92,49 @@ pub(super) fn check_file(path: &Path) -> Result {
     ))
 }
 
-/// What a path leads to, which need not be there yet.
-fn behind_links(path: &Path) -> PathBuf {
+/// The file that is replaced when a result is written to a path, which need not be there yet: a link
+/// stays what it is, and what it leads to is written. None for what can only be written to: pipes,
+/// devices, and what a process has open, such as /dev/stdout, whatever that is.
+pub(super) fn replaceable(path: &Path) -> Option<PathBuf> {
     const MOST: usize = 40;
     let mut real = path.to_owned();
     for _ in 0..MOST {
+        if real.starts_with("/proc") || real.starts_with("/dev/fd") {
+            return None;
+        }
         let Ok(target) = fs::read_link(&real) else {
             break;
         };
         real = parent(&real).join(target);
     }
-    real
+    match fs::metadata(&real) {
+        Ok(found) if !found.is_file() => None,
+        _ => Some(real),
+    }
 }
 
-/// A file that is removed unless it is given its name.
-pub(super) fn partial_file(folder: &Path) -> io::Result<tempfile::NamedTempFile> {
-    tempfile::Builder::new()
-        .prefix(".launchway-")
+/// Writes a file, whole or not at all where that can be done.
+pub(super) fn write_file<E: From<io::Error>>(
+    path: &Path,
+    write: impl FnOnce(&mut File) -> std::result::Result<(), E>,
+) -> std::result::Result<(), E> {
+    let Some(real) = replaceable(path) else {
+        return write(&mut File::options().write(true).open(path)?);
+    };
+    // Removed unless it is given its name.
+    let mut partial = tempfile::Builder::new()
+        .prefix(PARTIAL)
         .permissions(fs::Permissions::from_mode(0o666))
-        .tempfile_in(folder)
+        .tempfile_in(parent(&real))?;
+    write(partial.as_file_mut())?;
+    partial.persist(&real).map_err(|error| error.error)?;
+    Ok(())
 }
 
-pub(super) fn parent(path: &Path) -> &Path {
+/// How everything is called that is not whole yet.
+const PARTIAL: &str = ".launchway-";
+
+fn parent(path: &Path) -> &Path {
     match path.parent() {
         Some(parent) if !parent.as_os_str().is_empty() => parent,
         _ => Path::new("."),
@@ -119,6 +146,7 @@ pub(super) struct Built<'a> {
     pub(super) image: &'a SingleImage,
     /// There when an output needs it.
     pub(super) packed: Option<&'a PackedImage>,
+    /// Those of --tag.
     pub(super) names: &'a [Reference],
     pub(super) store: &'a Store,
     /// All file times of `tar` and `local`.
@@ -134,12 +162,14 @@ impl Built<'_> {
                 self.to_sink(to, &mut |out| write_files_to_tar(&files, self.epoch, out))
             }
             Target::Local { folder, split } => self.to_folder(folder, *split),
-            Target::Archive(to) => {
-                let images = self.archive_images();
+            Target::Archive { to, names } => {
+                let images = self.archive_images(names);
                 self.to_sink(to, &mut |out| write_archive(self.store, &images, out))
             }
-            Target::Layout(folder) => write_layout(self.store, &self.archive_images(), folder)
-                .map_err(|error| self.failed(&folder.display(), &error)),
+            Target::Layout { folder, names } => {
+                write_layout(self.store, &self.archive_images(names), folder)
+                    .map_err(|error| self.failed(&folder.display(), &error))
+            }
             Target::Image { .. } | Target::CacheOnly => Ok(()),
         }
     }
@@ -151,9 +181,11 @@ impl Built<'_> {
         Failure::caused(format!("cannot write {what}"), error)
     }
 
-    fn archive_images(&self) -> Vec<ArchiveImage> {
+    /// The image under the names that its output gives it, or else under those of --tag.
+    fn archive_images(&self, own: &[Reference]) -> Vec<ArchiveImage> {
         let descriptor = self.packed.map(|packed| packed.descriptor.clone());
-        let names = self.names.iter().map(ToString::to_string).collect();
+        let names = if own.is_empty() { self.names } else { own };
+        let names = names.iter().map(ToString::to_string).collect();
         descriptor
             .map(|descriptor| ArchiveImage { descriptor, names })
             .into_iter()
@@ -190,25 +222,11 @@ impl Built<'_> {
             Sink::Stdout => {
                 through(&mut io::stdout().lock()).map_err(|error| self.failed(&"to stdout", &error))
             }
-            Sink::File(path) => {
-                let failed = |error: &dyn std::error::Error| self.failed(&path.display(), error);
-                // A link stays what it is, and what it leads to is written.
-                let real = behind_links(path);
-                // A pipe or a device cannot be replaced, only written to.
-                if fs::metadata(&real).is_ok_and(|found| !found.is_file()) {
-                    let mut file = File::options()
-                        .write(true)
-                        .open(&real)
-                        .map_err(|error| failed(&error))?;
-                    return through(&mut file).map_err(|error| failed(&error));
-                }
-                let mut partial = partial_file(parent(&real)).map_err(|error| failed(&error))?;
-                through(partial.as_file_mut()).map_err(|error| failed(&error))?;
-                partial
-                    .persist(&real)
-                    .map(drop)
-                    .map_err(|error| failed(&error.error))
-            }
+            Sink::File(path) => write_file(path, |file| through(file).map_err(Unwritten::Store))
+                .map_err(|error| match error {
+                    Unwritten::Store(error) => self.failed(&path.display(), &error),
+                    Unwritten::File(error) => self.failed(&path.display(), &error),
+                }),
         }
     }
 
@@ -222,26 +240,31 @@ impl Built<'_> {
         }
         // A folder that is not there appears when all is in it.
         let above = parent(folder);
-        let make = |path: &Path, recursive: bool| {
-            fs::DirBuilder::new()
-                .recursive(recursive)
-                .mode(0o700)
-                .create(path)
-        };
-        make(above, true).map_err(|error| failed(&error))?;
-        let partial = Partial(above.join(format!(".launchway-{}", std::process::id())));
-        make(&partial.0, false).map_err(|error| failed(&error))?;
-        fill(&partial.0).map_err(|error| failed(&error))?;
-        fs::rename(&partial.0, folder).map_err(|error| failed(&error))
+        let mut make = fs::DirBuilder::new();
+        make.recursive(true).mode(0o700);
+        make.create(above).map_err(|error| failed(&error))?;
+        let partial = tempfile::Builder::new()
+            .prefix(PARTIAL)
+            .permissions(fs::Permissions::from_mode(0o700))
+            .tempdir_in(above)
+            .map_err(|error| failed(&error))?;
+        fill(partial.path()).map_err(|error| failed(&error))?;
+        fs::rename(partial.path(), folder).map_err(|error| failed(&error))?;
+        // Under its new name nobody removes it.
+        let _ = partial.keep();
+        Ok(())
     }
 }
 
-/// A folder that is removed unless it was moved away.
-struct Partial(PathBuf);
+/// Why there is no file.
+enum Unwritten {
+    File(io::Error),
+    Store(StoreError),
+}
 
-impl Drop for Partial {
-    fn drop(&mut self) {
-        let _ = fs::remove_dir_all(&self.0);
+impl From<io::Error> for Unwritten {
+    fn from(error: io::Error) -> Self {
+        Self::File(error)
     }
 }
 
