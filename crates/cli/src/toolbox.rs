@@ -309,6 +309,8 @@ pub(crate) fn block_on<T>(
 ) -> Result<T, Failure> {
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
+        // Trees of images are walked on these threads by going down, and paths have room for two thousand levels.
+        .thread_stack_size(8 << 20)
         .build()
         .map_err(|error| Failure::caused("cannot start the runtime", &error))?;
     let cancellation = cancellation.clone();

@@ -31,6 +31,10 @@ use crate::{Cancellation, EngineError, Event, HostCa, Image, Images, Step, Web, 
 pub(crate) const DEFAULT_PATH: &str =
     "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
+/// Bytes of a stage's stack, of which only what is used takes memory: trees are walked by going down, and paths
+/// have room for two thousand directories in each other.
+const STACK: usize = 16 << 20;
+
 /// Secrets by their id.
 pub type Secrets = BTreeMap<String, Vec<u8>>;
 
@@ -149,12 +153,18 @@ impl NativeEngine {
         std::thread::scope(|scope| {
             for resolved in &request.graph.stages {
                 let build = &build;
-                scope.spawn(move || {
+                let work = move || {
                     let _end = EndOnPanic(&build.stages);
                     if build.stages.end(resolved.index, build.stage(resolved)) {
                         build.cancellation.cancel();
                     }
-                });
+                };
+                let thread = std::thread::Builder::new().stack_size(STACK);
+                if let Err(error) = thread.spawn_scoped(scope, work) {
+                    let error = EngineError::io("start a thread for a stage")(error);
+                    build.stages.end(resolved.index, Err(error));
+                    build.cancellation.cancel();
+                }
             }
         });
         let target = request.graph.stages.last().map(|stage| stage.index);
@@ -433,7 +443,6 @@ impl<'a> Build<'a> {
         key
     }
 
-    /// Proxy settings reach every RUN without being declared, and leave no trace.
     /// Proxy settings reach every RUN in both cases without being declared, and leave no trace.
     pub(crate) fn proxy_variables(&self) -> impl Iterator<Item = (String, String)> + '_ {
         PROXY_ARGS.iter().filter_map(|name| {

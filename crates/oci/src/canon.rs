@@ -14,15 +14,16 @@ use std::path::{Path, PathBuf};
 
 use rustix::fs::{
     AtFlags, CWD, FileType, Stat, fremovexattr, fstat, futimens, lremovexattr, readlinkat, statat,
-    unlinkat, utimensat,
+    utimensat,
 };
 
 use crate::error::At;
 use crate::pack::{WHITEOUT, is_whiteout, names_in, open_dir, open_file};
 use crate::pipe::fill;
-use crate::stack::entry_of;
+use crate::remove::remove_tree;
 use crate::tree::{Tree, TreeEntry};
-use crate::unpack::{Flavour, remove_tree, times};
+use crate::unpack::{Flavour, times};
+use crate::walk_layer::check_depth;
 use crate::xattr::{self, Xattrs};
 use crate::{EntryKind, Stack, StoreError};
 
@@ -97,6 +98,7 @@ impl Canonical<'_> {
         left: &mut Left,
     ) -> Result<(), StoreError> {
         let path = parent_path.join(name);
+        check_depth(&path)?;
         let stat =
             statat(parent, name, AtFlags::SYMLINK_NOFOLLOW).at("look at", self.shown(&path))?;
         let below = self.below(&path, hidden)?;
@@ -245,7 +247,7 @@ impl Canonical<'_> {
         let Some(below) = below else {
             return Ok(false);
         };
-        let mut own = entry_of(stat);
+        let mut own = TreeEntry::of(stat);
         own.mtime = self.recorded(stat);
         own.inode = below.inode;
         if own != *below {
@@ -296,10 +298,7 @@ impl Canonical<'_> {
     }
 
     fn remove(&self, parent: BorrowedFd<'_>, name: &OsStr, path: &Path) -> Result<(), StoreError> {
-        match unlinkat(parent, name, AtFlags::empty()) {
-            Ok(()) => Ok(()),
-            Err(_) => remove_tree(parent, name).at("remove", self.shown(path)),
-        }
+        remove_tree(parent, name).at("remove", self.shown(path))
     }
 }
 

@@ -25,6 +25,7 @@ use rustix::io::Errno;
 use crate::error::At;
 use crate::pack::{make_whiteout, names_in, open_dir};
 use crate::unpack::{Flavour, times};
+use crate::walk_layer::check_depth;
 use crate::xattr;
 use crate::{EntryKind, Stack, StoreError, Tree, TreeEntry};
 
@@ -257,6 +258,7 @@ impl Reduce<'_> {
         new: bool,
     ) -> Result<(), StoreError> {
         let path = parent_path.join(name);
+        check_depth(&path)?;
         let full = self.upper.join(&path);
         let stat = statat(parent, name, AtFlags::SYMLINK_NOFOLLOW).at("look at", &full)?;
         if FileType::from_raw_mode(stat.st_mode) == FileType::Directory {

@@ -18,6 +18,7 @@ use crate::StoreError;
 use crate::error::At;
 use crate::pack::{OPAQUE, WHITEOUT, make_whiteout, names_in, open_dir};
 use crate::unpack::{Flavour, times};
+use crate::walk_layer::check_depth;
 use crate::xattr;
 
 const OTHER_OPAQUE: &[u8] = b".wh..opq";
@@ -41,6 +42,7 @@ fn directory(at: BorrowedFd<'_>, path: &Path, flavour: Flavour) -> Result<(), St
     for name in names_in(at).at("list", path)? {
         let name_os = OsStr::from_bytes(&name);
         let full = path.join(name_os);
+        check_depth(&full)?;
         if name == OPAQUE || name == OTHER_OPAQUE {
             opaque = true;
             unlinkat(at, name_os, AtFlags::empty()).at("remove", &full)?;

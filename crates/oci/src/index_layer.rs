@@ -1,38 +1,36 @@
 //! Making the index of a layer directory.
 
-use std::ffi::{CStr, OsStr};
+use std::ffi::OsStr;
 use std::fs::File;
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::AsFd;
 use std::os::unix::ffi::OsStrExt;
-use std::path::PathBuf;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 
 use launchway_model::Algorithm;
-use rustix::fs::{AtFlags, FileType, Stat, readlinkat, statat};
 
 use crate::compress::threads;
 use crate::error::At;
 use crate::hash::{Hasher, hash_reader};
-use crate::pack::{is_whiteout, names_in, open_dir};
 use crate::unpack::Flavour;
-use crate::xattr::{self, Xattrs};
+use crate::walk_layer::{Walked, walk};
+use crate::xattr::Xattrs;
 use crate::{IndexedKind, IndexedPath, Layer, PathIndex, StoreError};
 
 /// Reads a layer's directory; file contents are hashed by all cores.
 pub(crate) fn index(layer: &Layer, flavour: Flavour) -> Result<PathIndex, StoreError> {
-    let mut scan = Scan {
-        layer,
-        opaque: flavour.opaque(),
-        index: PathIndex::default(),
-        files: Vec::new(),
-    };
+    let mut index = PathIndex::default();
+    let mut files: Vec<Vec<u8>> = Vec::new();
     let root = layer.open().at("open", &layer.dir)?;
-    scan.directory(root.as_fd(), &mut Vec::new())?;
-    let Scan {
-        mut index, files, ..
-    } = scan;
+    walk(root.as_fd(), &layer.dir, &mut |walked| {
+        if walked.kind == IndexedKind::File {
+            files.push(walked.path.to_owned());
+        }
+        let indexed = indexed(walked, flavour)?;
+        index.paths.insert(walked.path.to_owned(), indexed);
+        Ok(())
+    })?;
     for (path, content) in hash_files(layer, files)? {
         if let Some(indexed) = index.paths.get_mut(&path) {
             indexed.content = content;
@@ -41,92 +39,27 @@ pub(crate) fn index(layer: &Layer, flavour: Flavour) -> Result<PathIndex, StoreE
     Ok(index)
 }
 
-struct Scan<'a> {
-    layer: &'a Layer,
-    opaque: &'static CStr,
-    index: PathIndex,
-    files: Vec<Vec<u8>>,
-}
-
-impl Scan<'_> {
-    fn directory(
-        &mut self,
-        directory: BorrowedFd<'_>,
-        path: &mut Vec<u8>,
-    ) -> Result<(), StoreError> {
-        let own = path.len();
-        for name in names_in(directory).at("list", self.at(path))? {
-            if own > 0 {
-                path.push(b'/');
-            }
-            path.extend_from_slice(&name);
-            self.child(directory, OsStr::from_bytes(&name), path)?;
-            path.truncate(own);
-        }
-        Ok(())
+/// All but the content of a file.
+fn indexed(walked: &Walked<'_>, flavour: Flavour) -> Result<IndexedPath, StoreError> {
+    let mut indexed = IndexedPath::new(walked.kind);
+    if walked.kind == IndexedKind::Whiteout {
+        return Ok(indexed);
     }
-
-    fn child(
-        &mut self,
-        parent: BorrowedFd<'_>,
-        name: &OsStr,
-        path: &mut Vec<u8>,
-    ) -> Result<(), StoreError> {
-        let full = self.at(path);
-        let stat = statat(parent, name, AtFlags::SYMLINK_NOFOLLOW).at("look at", &full)?;
-        let kind = match FileType::from_raw_mode(stat.st_mode) {
-            _ if is_whiteout(&stat) => IndexedKind::Whiteout,
-            FileType::RegularFile => IndexedKind::File,
-            FileType::Directory => IndexedKind::Dir,
-            FileType::Symlink => IndexedKind::Symlink,
-            FileType::Fifo => IndexedKind::Fifo,
-            FileType::CharacterDevice => IndexedKind::CharDevice,
-            FileType::BlockDevice => IndexedKind::BlockDevice,
-            FileType::Socket | FileType::Unknown => return Ok(()),
-        };
-        let mut indexed = IndexedPath::new(kind);
-        if kind == IndexedKind::Whiteout {
-            self.index.paths.insert(path.clone(), indexed);
-            return Ok(());
-        }
-        set_metadata(&mut indexed, &stat);
-        let xattrs = xattr::read_at(&full).at("read the attributes of", &full)?;
-        indexed.xattrs = xattr_digest(&xattrs);
-        match kind {
-            IndexedKind::File => self.files.push(path.clone()),
-            IndexedKind::Symlink => {
-                indexed.content = readlinkat(parent, name, Vec::new())
-                    .at("read the link", &full)?
-                    .into_bytes();
-            }
-            IndexedKind::CharDevice | IndexedKind::BlockDevice => {
-                indexed.content = stat.st_rdev.to_le_bytes().to_vec();
-            }
-            IndexedKind::Dir => {
-                let directory = open_dir(parent, name).at("open", &full)?;
-                indexed.opaque = xattr::is_opaque(&directory, self.opaque)
-                    .at("read the attributes of", &full)?;
-                self.index.paths.insert(path.clone(), indexed);
-                return self.directory(directory.as_fd(), path);
-            }
-            IndexedKind::Fifo | IndexedKind::Whiteout => {}
-        }
-        self.index.paths.insert(path.clone(), indexed);
-        Ok(())
-    }
-
-    fn at(&self, path: &[u8]) -> PathBuf {
-        self.layer.dir.join(OsStr::from_bytes(path))
-    }
-}
-
-fn set_metadata(indexed: &mut IndexedPath, stat: &Stat) {
+    let stat = &walked.stat;
     // The mode of a link means nothing.
-    if indexed.kind != IndexedKind::Symlink {
+    if walked.kind != IndexedKind::Symlink {
         indexed.mode = stat.st_mode & 0o7777;
     }
     indexed.uid = stat.st_uid;
     indexed.gid = stat.st_gid;
+    indexed.xattrs = xattr_digest(&walked.xattrs()?);
+    indexed.opaque = walked.is_opaque(flavour.opaque())?;
+    indexed.content = match walked.kind {
+        IndexedKind::Symlink => walked.target()?,
+        IndexedKind::CharDevice | IndexedKind::BlockDevice => stat.st_rdev.to_le_bytes().to_vec(),
+        _ => Vec::new(),
+    };
+    Ok(indexed)
 }
 
 fn xattr_digest(xattrs: &Xattrs) -> Vec<u8> {

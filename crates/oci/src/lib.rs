@@ -25,6 +25,7 @@ mod mark;
 mod pack;
 mod pipe;
 mod platform;
+mod remove;
 pub mod spec;
 mod stack;
 mod store;
@@ -37,6 +38,7 @@ mod turn;
 mod unpack;
 #[cfg(test)]
 mod unpack_tests;
+mod walk_layer;
 mod way_out;
 mod whole;
 mod xattr;

@@ -7,20 +7,19 @@ use std::collections::HashMap;
 use std::ffi::{CStr, OsStr};
 use std::fs::File;
 use std::io::{Read, Write};
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{
-    AtFlags, CWD, FileType, Mode, OFlags, Stat, fstat, mknodat, openat, readlinkat, statat,
-};
+use rustix::fs::{CWD, FileType, Mode, OFlags, Stat, fstat, mknodat, openat};
 use rustix::io::Errno;
 
-use crate::StoreError;
 use crate::error::At;
 use crate::tar_write::{BLOCK, TarHeader, TarKind, write_header};
 use crate::unpack::Flavour;
+use crate::walk_layer::{Walked, walk};
 use crate::xattr::{self, Xattrs};
+use crate::{IndexedKind, StoreError};
 
 pub(crate) const WHITEOUT: &[u8] = b".wh.";
 pub(crate) const OPAQUE: &[u8] = b".wh..wh..opq";
@@ -87,7 +86,6 @@ pub(crate) fn pack(
 ) -> Result<u64, StoreError> {
     let root = open_dir(CWD, directory.as_os_str()).at("open", directory)?;
     let mut packer = Packer {
-        base: directory,
         out,
         opaque: flavour.opaque(),
         links: HashMap::new(),
@@ -100,13 +98,15 @@ pub(crate) fn pack(
         let xattrs = xattr::read(&root).at("read the attributes of", directory)?;
         packer.entry(b"./", TarKind::Dir, &stat, b"", &xattrs)?;
     }
-    packer.directory(root.as_fd(), &mut Vec::new())?;
+    if xattr::is_opaque(&root, packer.opaque).at("read the attributes of", directory)? {
+        packer.whiteout(OPAQUE)?;
+    }
+    walk(root.as_fd(), directory, &mut |walked| packer.walked(walked))?;
     packer.write(&[0; 2 * BLOCK])?;
     Ok(packer.entries)
 }
 
 struct Packer<'a> {
-    base: &'a Path,
     out: &'a mut dyn Write,
     opaque: &'static CStr,
     /// The first name of every file that has several.
@@ -117,48 +117,20 @@ struct Packer<'a> {
 }
 
 impl Packer<'_> {
-    /// Packs what is in a directory; `path` is the directory's own, and is given back unchanged.
-    fn directory(
-        &mut self,
-        directory: BorrowedFd<'_>,
-        path: &mut Vec<u8>,
-    ) -> Result<(), StoreError> {
-        if xattr::is_opaque(directory, self.opaque).at("read the attributes of", self.at(path))? {
-            let marker = joined(path, OPAQUE);
-            self.whiteout(&marker)?;
-        }
-        let names = names_in(directory).at("list", self.at(path))?;
-        let own = path.len();
-        for name in names {
-            if own > 0 {
-                path.push(b'/');
-            }
-            path.extend_from_slice(&name);
-            self.child(directory, OsStr::from_bytes(&name), path)?;
-            path.truncate(own);
-        }
-        Ok(())
-    }
-
-    fn child(
-        &mut self,
-        parent: BorrowedFd<'_>,
-        name: &OsStr,
-        path: &mut Vec<u8>,
-    ) -> Result<(), StoreError> {
-        let stat = statat(parent, name, AtFlags::SYMLINK_NOFOLLOW).at("look at", self.at(path))?;
+    fn walked(&mut self, walked: &Walked<'_>) -> Result<(), StoreError> {
+        let (path, stat) = (walked.path, &walked.stat);
         // Overlay gives all its whiteouts one inode: they must not be taken for hard links.
-        if is_whiteout(&stat) {
-            let at = path.len() - name.len();
-            let marker = [&path[..at], WHITEOUT, name.as_bytes()].concat();
+        if walked.kind == IndexedKind::Whiteout {
+            let name = walked.name().as_bytes();
+            let marker = [&path[..path.len() - name.len()], WHITEOUT, name].concat();
             return self.whiteout(&marker);
         }
-        let kind = FileType::from_raw_mode(stat.st_mode);
-        if kind == FileType::Directory {
-            let directory = open_dir(parent, name).at("open", self.at(path))?;
-            let xattrs = xattr::read(&directory).at("read the attributes of", self.at(path))?;
-            self.entry(path, TarKind::Dir, &stat, b"", &xattrs)?;
-            return self.directory(directory.as_fd(), path);
+        if walked.kind == IndexedKind::Dir {
+            self.entry(path, TarKind::Dir, stat, b"", &walked.xattrs()?)?;
+            if walked.is_opaque(self.opaque)? {
+                self.whiteout(&[path, b"/", OPAQUE].concat())?;
+            }
+            return Ok(());
         }
         if stat.st_nlink > 1 {
             let inode = (stat.st_dev, stat.st_ino);
@@ -166,46 +138,31 @@ impl Packer<'_> {
                 let first = first.clone();
                 // Whoever unpacks this may set the owner of every name again, as containerd does,
                 // and that clears the file's capabilities: each name brings them back.
-                let full = self.at(path);
-                let xattrs = xattr::read_at(&full).at("read the attributes of", &full)?;
-                return self.entry(path, TarKind::Link, &stat, &first, &xattrs);
+                return self.entry(path, TarKind::Link, stat, &first, &walked.xattrs()?);
             }
-            self.links.insert(inode, path.clone());
+            self.links.insert(inode, path.to_owned());
         }
-        if kind == FileType::RegularFile {
-            return self.file(parent, name, path, &stat);
-        }
-        let kind = match kind {
-            FileType::Symlink => TarKind::Symlink,
-            FileType::CharacterDevice => TarKind::CharDevice,
-            FileType::BlockDevice => TarKind::BlockDevice,
-            FileType::Fifo => TarKind::Fifo,
-            // A socket without its process is nothing.
-            _ => return Ok(()),
+        let kind = match walked.kind {
+            IndexedKind::File => return self.file(walked),
+            IndexedKind::Symlink => {
+                let target = walked.target()?;
+                return self.entry(path, TarKind::Symlink, stat, &target, &walked.xattrs()?);
+            }
+            IndexedKind::CharDevice => TarKind::CharDevice,
+            IndexedKind::BlockDevice => TarKind::BlockDevice,
+            IndexedKind::Fifo => TarKind::Fifo,
+            IndexedKind::Dir | IndexedKind::Whiteout => {
+                unreachable!("directories and removals were packed above")
+            }
         };
-        let target = if kind == TarKind::Symlink {
-            readlinkat(parent, name, Vec::new())
-                .at("read the link", self.at(path))?
-                .into_bytes()
-        } else {
-            Vec::new()
-        };
-        let full = self.at(path);
-        let xattrs = xattr::read_at(&full).at("read the attributes of", &full)?;
-        self.entry(path, kind, &stat, &target, &xattrs)
+        self.entry(path, kind, stat, b"", &walked.xattrs()?)
     }
 
-    fn file(
-        &mut self,
-        parent: BorrowedFd<'_>,
-        name: &OsStr,
-        path: &[u8],
-        stat: &Stat,
-    ) -> Result<(), StoreError> {
-        let mut file = open_file(parent, name).at("open", self.at(path))?;
-        let xattrs = xattr::read(&file).at("read the attributes of", self.at(path))?;
-        self.entry(path, TarKind::File, stat, b"", &xattrs)?;
-        let size = stat.st_size.cast_unsigned();
+    fn file(&mut self, walked: &Walked<'_>) -> Result<(), StoreError> {
+        let mut file = open_file(walked.parent, walked.name()).at("open", walked.full())?;
+        let xattrs = xattr::read(&file).at("read the attributes of", walked.full())?;
+        self.entry(walked.path, TarKind::File, &walked.stat, b"", &xattrs)?;
+        let size = walked.stat.st_size.cast_unsigned();
         let mut left = size;
         while left > 0 {
             let want = usize::try_from(left)
@@ -216,7 +173,7 @@ impl Packer<'_> {
                 Err(error) if error.kind() == std::io::ErrorKind::Interrupted => continue,
                 other => other,
             }
-            .at("read", self.at(path))?;
+            .at("read", walked.full())?;
             self.out.write_all(&self.buffer[..got]).map_err(sink)?;
             left -= got as u64;
         }
@@ -289,23 +246,11 @@ impl Packer<'_> {
     fn write(&mut self, bytes: &[u8]) -> Result<(), StoreError> {
         self.out.write_all(bytes).map_err(sink)
     }
-
-    fn at(&self, path: &[u8]) -> PathBuf {
-        self.base.join(OsStr::from_bytes(path))
-    }
 }
 
 fn sink(source: std::io::Error) -> StoreError {
     StoreError::Write {
         what: "tar of a layer",
         source,
-    }
-}
-
-fn joined(directory: &[u8], name: &[u8]) -> Vec<u8> {
-    if directory.is_empty() {
-        name.to_vec()
-    } else {
-        [directory, b"/", name].concat()
     }
 }

@@ -17,6 +17,7 @@ use crate::copied::Copied;
 use crate::error::At;
 use crate::hash::Hasher;
 use crate::held::Held;
+use crate::remove::remove_all;
 use crate::store::Store;
 use crate::turn::open_lock;
 
@@ -68,7 +69,7 @@ impl Session {
 impl Drop for Session {
     fn drop(&mut self) {
         // What cannot be removed now is removed by the next process that opens the store.
-        let _ = fs::remove_dir_all(&self.directory);
+        let _ = remove_all(&self.directory);
     }
 }
 
@@ -90,9 +91,15 @@ fn clean(tmp: &Path) -> Result<(), StoreError> {
         if !path.is_dir() {
             continue;
         }
-        let lock = open_lock(&path.join("lock")).at("open the lock in", &path)?;
+        let lock = match open_lock(&path.join("lock")) {
+            // Its process ends just now, and removes it itself.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+            other => other.at("open the lock in", &path)?,
+        };
         if flock(&lock, FlockOperation::NonBlockingLockExclusive).is_ok() {
-            fs::remove_dir_all(&path).at("remove what a dead process left in", &path)?;
+            // The steps of a build that was killed a moment ago may still be dying in there: what cannot be
+            // removed now is no reason not to work, and the next process tries again.
+            let _ = remove_all(&path);
         }
     }
     Ok(())
@@ -119,14 +126,7 @@ impl TempPath {
     /// # Errors
     /// When the disk fails.
     pub fn remove(self) -> Result<(), StoreError> {
-        let Ok(metadata) = fs::symlink_metadata(&self.path) else {
-            return Ok(());
-        };
-        if metadata.is_dir() {
-            fs::remove_dir_all(&self.path).at("remove", &self.path)
-        } else {
-            fs::remove_file(&self.path).at("remove", &self.path)
-        }
+        remove_all(&self.path).at("remove", &self.path)
     }
 }
 
@@ -139,9 +139,7 @@ impl AsRef<Path> for TempPath {
 impl Drop for TempPath {
     fn drop(&mut self) {
         // Mostly the path was renamed away and there is nothing; the rest goes with the session.
-        if fs::remove_file(&self.path).is_err() {
-            let _ = fs::remove_dir_all(&self.path);
-        }
+        let _ = remove_all(&self.path);
     }
 }
 
@@ -256,7 +254,7 @@ impl WorkingLayer {
 
     /// Gives up the work directory; what is left becomes the layer.
     pub(crate) fn into_temp(self) -> Result<TempPath, StoreError> {
-        fs::remove_dir_all(&self.work).at("remove", &self.work)?;
+        remove_all(&self.work).at("remove", &self.work)?;
         Ok(self.temp)
     }
 }

@@ -14,13 +14,14 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{
     AtFlags, CWD, FileType, Gid, Mode, OFlags, ResolveFlags, Timespec, Timestamps, Uid, XattrFlags,
     chmodat, chownat, fchmod, fchown, futimens, linkat, mkdirat, mknodat, openat, openat2, statat,
-    symlinkat, unlinkat, utimensat,
+    symlinkat, utimensat,
 };
 use rustix::io::Errno;
 
 use crate::UnpackError;
-use crate::pack::{OPAQUE, WHITEOUT, is_whiteout, make_whiteout, names_in, open_dir};
+use crate::pack::{OPAQUE, WHITEOUT, is_whiteout, make_whiteout, open_dir};
 use crate::pipe;
+use crate::remove::remove_tree;
 use crate::tar_read::{TarEntry, TarReader};
 use crate::tar_write::TarKind;
 use crate::way_out::{inside, leads_out};
@@ -567,20 +568,6 @@ fn stat(parent: BorrowedFd<'_>, name: &OsStr) -> io::Result<Option<rustix::fs::S
         Err(Errno::NOENT) => Ok(None),
         Err(error) => Err(error.into()),
     }
-}
-
-/// Removes a name and, when it is a directory, everything below; follows no link.
-pub(crate) fn remove_tree(parent: BorrowedFd<'_>, name: &OsStr) -> io::Result<()> {
-    match unlinkat(parent, name, AtFlags::empty()) {
-        Ok(()) => return Ok(()),
-        Err(Errno::ISDIR | Errno::PERM) => {}
-        Err(error) => return Err(error.into()),
-    }
-    let directory = open_dir(parent, name)?;
-    for child in names_in(&directory)? {
-        remove_tree(directory.as_fd(), OsStr::from_bytes(&child))?;
-    }
-    Ok(unlinkat(parent, name, AtFlags::REMOVEDIR)?)
 }
 
 /// A modification time in whole seconds; the access time gets the same.

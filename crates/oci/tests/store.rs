@@ -11,8 +11,8 @@ use std::path::Path;
 use common::{layer, snapshot, store};
 use launchway_model::Digest;
 use launchway_oci::{
-    Compression, Flavour, Hasher, Layer, Stack, Store, StoreError, Tree, UnpackOptions, Whiteouts,
-    resolve, unpack,
+    CommitOptions, Compression, Flavour, Hasher, Layer, Stack, Store, StoreError, Tree,
+    UnpackOptions, Whiteouts, resolve, unpack,
 };
 
 /// A layer of many files, made in a store of its own.
@@ -114,6 +114,86 @@ fn what_dead_processes_left_is_removed_and_what_living_ones_do_is_not() {
         .map(|entry| entry.unwrap().file_name())
         .collect();
     assert_eq!(left, ["lock"]);
+}
+
+/// While one process ends, the next one may look at what it is taking away.
+#[test]
+fn stores_are_opened_while_others_are_closed() {
+    let (_d, first) = store();
+    let root = first.root().to_owned();
+    drop(first);
+    std::thread::scope(|scope| {
+        for _ in 0..4 {
+            scope.spawn(|| {
+                for _ in 0..150 {
+                    let store = Store::open(&root, Flavour::Trusted).unwrap();
+                    let working = store.new_layer().unwrap();
+                    fs::create_dir_all(working.upper().join("a/b")).unwrap();
+                }
+            });
+        }
+    });
+    assert_eq!(fs::read_dir(root.join("tmp")).unwrap().count(), 1);
+}
+
+/// A step can make directories in each other that no path is long enough for.
+#[test]
+fn what_lies_too_deep_is_refused_and_goes() {
+    use rustix::fs::{CWD, Mode, OFlags, mkdirat, openat};
+    let (_d, store) = store();
+    let working = store.new_layer().unwrap();
+    let upper = working.upper().to_owned();
+    let open = |at: &std::os::fd::OwnedFd, name: &str| {
+        openat(at, name, OFlags::PATH | OFlags::DIRECTORY, Mode::empty()).unwrap()
+    };
+    let mut at = openat(CWD, &upper, OFlags::PATH | OFlags::DIRECTORY, Mode::empty()).unwrap();
+    let name = "n".repeat(200);
+    for _ in 0..100 {
+        mkdirat(&at, name.as_str(), Mode::RWXU).unwrap();
+        at = open(&at, &name);
+    }
+    drop(at);
+    let error = store
+        .commit_layer(working, &Stack::default(), &CommitOptions::default())
+        .unwrap_err();
+    assert!(
+        matches!(error, StoreError::NotRepresentable { .. }),
+        "{error:?}"
+    );
+    assert_eq!(temporary(&store), 0);
+}
+
+/// What damage leaves of a layer makes room, and never what another process has put there since.
+#[test]
+fn a_damaged_layer_is_replaced_by_all_that_come_at_once() {
+    let (_d, first) = store();
+    let options = CommitOptions {
+        clamp_mtime: Some(0),
+        ..CommitOptions::default()
+    };
+    let make = |store: &Store| {
+        let working = store.new_layer().unwrap();
+        fs::write(working.upper().join("file"), "content").unwrap();
+        store
+            .commit_layer(working, &Stack::default(), &options)
+            .unwrap()
+    };
+    let home = make(&first).dir.parent().unwrap().to_owned();
+    for _ in 0..25 {
+        fs::write(home.join("layer.json"), "{").unwrap();
+        let open = || Store::open(first.root(), Flavour::Trusted).unwrap();
+        let stores: Vec<Store> = (0..4).map(|_| open()).collect();
+        std::thread::scope(|scope| {
+            for store in &stores {
+                scope.spawn(|| {
+                    let layer = make(store);
+                    for _ in 0..20 {
+                        assert!(layer.dir.join("file").exists());
+                    }
+                });
+            }
+        });
+    }
 }
 
 /// Two stores are what two processes are to each other: locks do not know the difference.

@@ -4,6 +4,7 @@ mod agents;
 mod cache;
 mod checks;
 mod contexts;
+mod deep;
 mod errors;
 mod flags;
 mod foreign;

@@ -21,7 +21,8 @@ use rustix::io::Errno;
 
 use super::{ExportedFiles, Found, each};
 use crate::error::At;
-use crate::unpack::{remove_tree, times};
+use crate::remove::remove_tree;
+use crate::unpack::times;
 use crate::{EntryKind, StoreError};
 
 /// Writes the files of images into an existing folder. A directory that is there is kept with all

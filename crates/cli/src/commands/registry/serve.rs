@@ -140,7 +140,6 @@ pub(crate) fn run(arguments: &Arguments, settings: &Settings) -> Result {
     let registry = Registry::open(&arguments.root, options)
         .map_err(|error| Failure::caused("cannot open the registry", &error))?;
     let registry = Arc::new(registry);
-    allow_many_files();
     toolbox::block_on(&Cancellation::default(), async {
         let listener = tokio::net::TcpListener::bind(arguments.listen)
             .await
@@ -218,18 +217,6 @@ fn log(requests: bool) -> EventSink {
         Event::Warned { reason } => eprintln!("warning: {reason}"),
         _ => {}
     })
-}
-
-/// A connection takes up to three descriptors, and the usual soft limit of 1024 is for programs
-/// that use select(2). Where it cannot be raised, connections wait for each other.
-fn allow_many_files() {
-    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-    let limit = getrlimit(Resource::Nofile);
-    let raised = Rlimit {
-        current: limit.maximum,
-        maximum: limit.maximum,
-    };
-    let _ = setrlimit(Resource::Nofile, raised);
 }
 
 async fn stop() {
