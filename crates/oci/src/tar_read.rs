@@ -102,8 +102,10 @@ impl<R: Read> TarReader<R> {
                         b'L' => extended.long_name = Some(until_nul(&body).to_vec()),
                         b'K' => extended.long_link = Some(until_nul(&body).to_vec()),
                         // Global headers carry comments, such as the commit of a `git archive`.
-                        b'g' => parse_pax(&body, &mut BTreeMap::new()).map_err(damaged)?,
-                        _ => parse_pax(&body, &mut extended.pax).map_err(damaged)?,
+                        b'g' => drop(parse_pax(&body).map_err(damaged)?),
+                        // The last one counts alone, as in Go's reader: that any number of them took
+                        // room at once would be a way to take all there is.
+                        _ => extended.pax = parse_pax(&body).map_err(damaged)?,
                     }
                     pending = flag != b'g';
                 }
@@ -380,11 +382,12 @@ fn whole_seconds(text: &[u8]) -> Option<i64> {
     }
     let seconds: i64 = whole.parse().ok()?;
     let rounds_down = whole.starts_with('-') && fraction.bytes().any(|digit| digit != b'0');
-    Some(if rounds_down { seconds - 1 } else { seconds })
+    seconds.checked_sub(i64::from(rounds_down))
 }
 
-fn parse_pax(mut body: &[u8], into: &mut BTreeMap<Vec<u8>, Vec<u8>>) -> Result<(), &'static str> {
+fn parse_pax(mut body: &[u8]) -> Result<BTreeMap<Vec<u8>, Vec<u8>>, &'static str> {
     const WRONG: &str = "a record of an extended header is malformed";
+    let mut into = BTreeMap::new();
     while !until_nul(body).is_empty() {
         let space = body.iter().position(|&byte| byte == b' ').ok_or(WRONG)?;
         let length: usize = std::str::from_utf8(&body[..space])
@@ -405,7 +408,7 @@ fn parse_pax(mut body: &[u8], into: &mut BTreeMap<Vec<u8>, Vec<u8>>) -> Result<(
         }
         body = &body[length..];
     }
-    Ok(())
+    Ok(into)
 }
 
 fn xattrs(pax: BTreeMap<Vec<u8>, Vec<u8>>) -> Xattrs {
@@ -470,6 +473,52 @@ mod tests {
         ] {
             assert_eq!(number(field), want, "{field:?}");
         }
+    }
+
+    #[test]
+    fn times_are_rounded_down() {
+        for (text, want) in [
+            (&b"12"[..], Some(12)),
+            (b"12.9", Some(12)),
+            (b"-12.0", Some(-12)),
+            (b"-12.1", Some(-13)),
+            (b"-9223372036854775808.1", None),
+            (b"1e3", None),
+            (b"1.x", None),
+        ] {
+            assert_eq!(whole_seconds(text), want);
+        }
+    }
+
+    #[test]
+    fn extended_headers_do_not_add_up() {
+        let mut bytes = Vec::new();
+        for number in 0..3 {
+            let xattrs = Xattrs::from([(format!("user.{number}").into(), vec![1])]);
+            let header = TarHeader {
+                path: b"f",
+                kind: TarKind::File,
+                mode: 0,
+                uid: 0,
+                gid: 0,
+                size: 0,
+                mtime: 0,
+                link: b"",
+                device: (0, 0),
+                xattrs: &xattrs,
+            };
+            let start = bytes.len();
+            write_header(&mut bytes, &header).unwrap();
+            if number < 2 {
+                // All but the header of the file itself.
+                let end = bytes.len() - BLOCK;
+                assert!(end > start);
+                bytes.truncate(end);
+            }
+        }
+        let entry = TarReader::new(&bytes[..]).next_entry().unwrap().unwrap();
+        let names: Vec<_> = entry.xattrs.keys().collect();
+        assert_eq!(names, ["user.2"]);
     }
 
     #[test]
