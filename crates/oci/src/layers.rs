@@ -5,7 +5,7 @@ use std::io::{self, BufReader, Read, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
-use launchway_model::Digest;
+use launchway_model::{Algorithm, Digest};
 use serde::{Deserialize, Serialize};
 
 use crate::canon::canonicalise;
@@ -85,7 +85,7 @@ impl Store {
             options.clamp_mtime,
             &options.ignore,
         )?;
-        let mut tar = TarSink::new(self, options.compress)?;
+        let mut tar = TarSink::new(self, options.compress, Algorithm::Sha256)?;
         let entries = pack(layer.upper(), has_root, self.flavour(), &mut tar)?;
         let packed = tar.finish(None)?;
         let home = layer.into_temp()?;
@@ -169,7 +169,8 @@ impl Store {
         expected: Option<&Digest>,
     ) -> Result<Layer, StoreError> {
         let home = self.layer_in_progress()?;
-        let mut sink = TarSink::new(self, Some(compression))?;
+        let algorithm = expected.map_or(Algorithm::Sha256, Digest::algorithm);
+        let mut sink = TarSink::new(self, Some(compression), algorithm)?;
         // The reading thread hashes and compresses; this one unpacks.
         let unpacked = {
             let mut tee = Tee {
@@ -239,23 +240,10 @@ impl Store {
         if let Some(pulled) = pulled {
             write_json(&home.path().join(PULLED_FILE), pulled)?;
         }
-        let target = self.layer_home(diff_id);
-        let parent = target.parent().expect("a layer is in a directory");
-        fs::create_dir_all(parent).at("make", parent)?;
         let layer = loop {
-            match fs::rename(home, &target) {
-                Ok(()) => {}
-                Err(error)
-                    if matches!(
-                        error.kind(),
-                        io::ErrorKind::DirectoryNotEmpty | io::ErrorKind::AlreadyExists
-                    ) => {}
-                Err(error) => return Err(error).at("move a layer to", &target),
-            }
-            match self.use_layer(diff_id)? {
-                Some(layer) => break layer,
-                // What stood there was damaged, and makes room.
-                None => self.discard_layer(diff_id)?,
+            self.put_in_place(home, diff_id)?;
+            if let Some(layer) = self.use_layer(diff_id)? {
+                break layer;
             }
         };
         if let Some(pulled) = pulled
@@ -264,6 +252,20 @@ impl Store {
             self.remember(&layer, PULLED_FILE, pulled)?;
         }
         Ok(layer)
+    }
+
+    /// Moves a layer to where it belongs, unless there is one. What stands there and cannot be told
+    /// makes room; in the turn, so that it is not one that somebody has put there meanwhile.
+    fn put_in_place(&self, home: &TempPath, diff_id: &Digest) -> Result<(), StoreError> {
+        let target = self.layer_home(diff_id);
+        let parent = target.parent().expect("a layer is in a directory");
+        fs::create_dir_all(parent).at("make", parent)?;
+        let _turn = self.check_turn(diff_id)?;
+        if self.read_layer(diff_id).is_some() {
+            return Ok(());
+        }
+        self.discard_layer(diff_id)?;
+        fs::rename(home, &target).at("move a layer to", &target)
     }
 
     /// The blob of a layer. A layer that was pulled keeps the blob it came as, whatever `compression`
@@ -285,7 +287,7 @@ impl Store {
         if let Some(found) = self.known_blob(&layer, compression)? {
             return Ok(found);
         }
-        let mut sink = TarSink::new(self, Some(compression))?;
+        let mut sink = TarSink::new(self, Some(compression), diff_id.algorithm())?;
         let pulled = self.remembered(&layer, PULLED_FILE)?;
         let plain = match &pulled {
             Some(pulled) => self.open_blob(&parse(&pulled.digest, &layer)?).ok(),
@@ -453,7 +455,12 @@ struct Packed {
 }
 
 impl TarSink {
-    fn new(store: &Store, compression: Option<Compression>) -> Result<Self, StoreError> {
+    /// `algorithm` is that of the diff id.
+    fn new(
+        store: &Store,
+        compression: Option<Compression>,
+        algorithm: Algorithm,
+    ) -> Result<Self, StoreError> {
         let blob = match compression {
             None => None,
             Some(compression) => {
@@ -463,7 +470,7 @@ impl TarSink {
             }
         };
         Ok(Self {
-            hasher: Hasher::new(),
+            hasher: Hasher::with(algorithm),
             size: 0,
             blob,
         })

@@ -134,7 +134,7 @@ impl Store {
         }
         let mark = self.blob_mark(digest);
         if !self.is_believed(&mark) {
-            let _turn = self.turn(&format!("check-{}", digest.hex()))?;
+            let _turn = self.check_turn(digest)?;
             if !path.is_file() {
                 return Ok(false);
             }
@@ -378,8 +378,11 @@ impl Store {
         Ok(layer)
     }
 
-    /// Writes a file that is there completely or not at all.
-    pub(crate) fn put_file(&self, path: &Path, bytes: &[u8]) -> Result<(), StoreError> {
+    /// Writes a file on the store's file system that is there completely or not at all.
+    ///
+    /// # Errors
+    /// When the disk fails.
+    pub fn put_file(&self, path: &Path, bytes: &[u8]) -> Result<(), StoreError> {
         let temp = self.temp_path();
         let mut file = fs::File::create_new(&temp).at("make", &temp)?;
         file.write_all(bytes).at("write", &temp)?;

@@ -16,7 +16,7 @@ use crate::index_layer::index;
 use crate::layers::{INDEX_FILE, LAYER_FILE, LayerFile, MARK_FILE, PULLED_FILE};
 use crate::mark;
 use crate::pack::pack;
-use crate::{Layer, Store, StoreError, Tree as _};
+use crate::{Layer, Store, StoreError, Tree as _, Turn};
 
 /// The name under which a layer is held.
 #[must_use]
@@ -37,7 +37,7 @@ impl Store {
         }
         let mark = self.layer_home(diff_id).join(MARK_FILE);
         if !self.is_believed(&mark) {
-            let _turn = self.turn(&format!("check-{}", diff_id.hex()))?;
+            let _turn = self.check_turn(diff_id)?;
             let Some(layer) = self.read_layer(diff_id) else {
                 return Ok(None);
             };
@@ -53,6 +53,11 @@ impl Store {
         mark::touch(&mark);
         self.held().is_whole(&name);
         Ok(Some(layer))
+    }
+
+    /// The turn of looking whether something is whole, and of putting something in its place.
+    pub(crate) fn check_turn(&self, digest: &Digest) -> Result<Turn, StoreError> {
+        self.turn(&format!("check-{}", digest.hex()))
     }
 
     /// The layer as it is remembered; no look is taken at its files.
