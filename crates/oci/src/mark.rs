@@ -51,11 +51,15 @@ pub(crate) fn is_of_boot(path: &Path, boot: &str) -> bool {
 
 /// Says that a thing was used now. A mark that cannot be touched makes it look older than it is.
 pub(crate) fn touch(path: &Path) {
-    let now = SystemTime::now();
+    set_time(path, SystemTime::now());
+}
+
+/// Says when a thing was last used.
+pub(crate) fn set_time(path: &Path, time: SystemTime) {
     let _ = File::options()
         .write(true)
         .open(path)
-        .and_then(|file| file.set_modified(now));
+        .and_then(|file| file.set_modified(time));
 }
 
 /// When a thing was last used, in seconds since 1970; the beginning of time without a mark.

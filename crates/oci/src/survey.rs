@@ -312,30 +312,36 @@ impl Store {
         }
     }
 
-    /// Hashes a blob again, without using it.
+    /// Hashes a blob again, without using it. `None` when it is gone.
     ///
     /// # Errors
     /// When the disk fails.
-    pub fn is_blob_whole(&self, digest: &Digest) -> Result<bool, StoreError> {
+    pub fn is_blob_whole(&self, digest: &Digest) -> Result<Option<bool>, StoreError> {
         match self.hash_blob(digest) {
-            Ok(()) => Ok(true),
-            Err(StoreError::DigestMismatch { .. }) => Ok(false),
+            Ok(()) => Ok(Some(true)),
+            Err(StoreError::DigestMismatch { .. }) => Ok(Some(false)),
+            Err(StoreError::NoBlob(_)) => Ok(None),
             // A file that cannot be read to its end is as good as damaged.
-            Err(StoreError::Io { source, .. }) if source.raw_os_error() == Some(5) => Ok(false),
+            Err(StoreError::Io { source, .. }) if source.raw_os_error() == Some(5) => {
+                Ok(Some(false))
+            }
             Err(error) => Err(error),
         }
     }
 
     /// Looks whether the files of a layer are those of its diff id, without using it. Its blob is
-    /// used for that, when it was pulled.
+    /// used for that, when it was pulled. `None` when the layer is gone.
     ///
     /// # Errors
     /// When the disk fails.
-    pub fn check_layer(&self, diff_id: &Digest) -> Result<bool, StoreError> {
-        match self.read_layer(diff_id) {
-            Some(layer) => self.is_layer_whole(&layer),
-            None => Ok(false),
-        }
+    pub fn check_layer(&self, diff_id: &Digest) -> Result<Option<bool>, StoreError> {
+        let whole = match self.read_layer(diff_id) {
+            Some(layer) => self.is_layer_whole(&layer)?,
+            None => false,
+        };
+        // One that somebody takes away meanwhile looks damaged.
+        let is_there = self.layer_home(diff_id).exists();
+        Ok(is_there.then_some(whole))
     }
 
     /// Says that a blob was looked at and is whole, so that it need not be looked at again after the
@@ -364,11 +370,15 @@ impl Store {
             return Ok(());
         }
         let time = fs::metadata(path).and_then(|metadata| metadata.modified());
-        mark::settle(path)?;
+        match mark::settle(path) {
+            // What it speaks of is gone.
+            Err(StoreError::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound => {
+                return Ok(());
+            }
+            other => other?,
+        }
         if let Ok(time) = time {
-            let file = fs::File::options().write(true).open(path);
-            file.and_then(|file| file.set_modified(time))
-                .at("set the time of", path)?;
+            mark::set_time(path, time);
         }
         Ok(())
     }

@@ -58,7 +58,11 @@ pub fn decide(items: &[Item], policy: &Policy, now: i64) -> Vec<Removal> {
     let graph = Graph::of(items);
     let used = graph.used_by_all();
     let is_meant = |at: usize| policy.kinds.is_empty() || policy.kinds.contains(&items[at].kind);
-    let spared = |at: usize| policy.spare.is_some_and(|spare| used[at] > now - spare);
+    let spared = |at: usize| {
+        policy
+            .spare
+            .is_some_and(|spare| used[at] > now.saturating_sub(spare))
+    };
     let kept = graph.kept(|at| items[at].is_pinned || items[at].is_held || spared(at));
     let mut going = Going {
         graph: &graph,

@@ -64,6 +64,7 @@ fn named(items: &[Item], what: &str) -> Result<Vec<ItemId>, PinError> {
         .map(|item| item.id.clone())
         .collect();
     let mut names: Vec<&str> = found.iter().map(ItemId::name).collect();
+    names.sort_unstable();
     names.dedup();
     match names.len() {
         0 => Err(PinError::Unknown(what.to_owned())),

@@ -1,9 +1,9 @@
 //! Looking at every byte again, and dropping what is damaged, so that it is made anew.
 
+use std::collections::HashMap;
 use std::path::Path;
 
-use launchway_oci::{BlobContent, Store};
-use launchway_oci::{blob_name, layer_name};
+use launchway_oci::{Store, blob_name, layer_name};
 
 use super::decide::{Reason, Removal};
 use super::inventory::Inventory;
@@ -31,39 +31,37 @@ pub fn verify(
 ) -> Result<Verified, EngineError> {
     let survey = store.survey()?;
     let mut done = Verified::default();
-    let find = |name: String| {
-        let id = ItemId::new(name);
-        inventory.items.iter().find(|item| item.id == id)
-    };
+    let items: HashMap<&str, &Item> = inventory
+        .items
+        .iter()
+        .map(|item| (item.id.as_str(), item))
+        .collect();
     // Blobs first: a layer that was pulled is compared with its own.
     for blob in &survey.blobs {
         cancellation.check()?;
-        let Some(item) = find(blob_name(&blob.digest)) else {
+        let Some(item) = items.get(blob_name(&blob.digest).as_str()) else {
             continue;
         };
         looking(item);
         done.looked_at += 1;
-        if store.is_blob_whole(&blob.digest)? {
-            store.settle_blob(&blob.digest)?;
-        } else {
-            drop_damaged(store, state, item, &mut done)?;
+        match store.is_blob_whole(&blob.digest)? {
+            Some(true) => store.settle_blob(&blob.digest)?,
+            Some(false) => drop_damaged(store, state, item, &mut done)?,
+            // Somebody has removed it since.
+            None => {}
         }
-        debug_assert!(matches!(
-            blob.content,
-            BlobContent::Layer | BlobContent::Document { .. }
-        ));
     }
     for layer in &survey.layers {
         cancellation.check()?;
-        let Some(item) = find(layer_name(&layer.diff_id)) else {
+        let Some(item) = items.get(layer_name(&layer.diff_id).as_str()) else {
             continue;
         };
         looking(item);
         done.looked_at += 1;
-        if store.check_layer(&layer.diff_id)? {
-            store.settle_layer(&layer.diff_id)?;
-        } else {
-            drop_damaged(store, state, item, &mut done)?;
+        match store.check_layer(&layer.diff_id)? {
+            Some(true) => store.settle_layer(&layer.diff_id)?,
+            Some(false) => drop_damaged(store, state, item, &mut done)?,
+            None => {}
         }
     }
     Ok(done)
