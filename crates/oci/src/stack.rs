@@ -87,7 +87,7 @@ impl Stack {
 impl Tree for Stack {
     fn entry(&self, path: &Path) -> io::Result<Option<TreeEntry>> {
         if let Some((_, stat)) = self.find(path)? {
-            return Ok(Some(entry_of(&stat)));
+            return Ok(Some(TreeEntry::of(&stat)));
         }
         // A tree always has a root; without an entry it is what an empty image starts with.
         Ok(inside(path)?.is_empty().then_some(ROOT))
@@ -163,12 +163,12 @@ impl Tree for Stack {
                 Err(io::ErrorKind::NotFound.into())
             };
         };
-        xattrs_in(layer, path, entry_of(&stat).kind)
+        xattrs_in(layer, path, TreeEntry::of(&stat).kind)
     }
 }
 
 /// The root of a tree without layers.
-const ROOT: TreeEntry = TreeEntry {
+pub(crate) const ROOT: TreeEntry = TreeEntry {
     kind: EntryKind::Dir,
     mode: 0o755,
     uid: 0,
@@ -178,34 +178,6 @@ const ROOT: TreeEntry = TreeEntry {
     rdev: 0,
     inode: None,
 };
-
-/// The entry that a `stat` describes.
-pub(crate) fn entry_of(stat: &Stat) -> TreeEntry {
-    let kind = match FileType::from_raw_mode(stat.st_mode) {
-        FileType::Directory => EntryKind::Dir,
-        FileType::Symlink => EntryKind::Symlink,
-        FileType::Fifo => EntryKind::Fifo,
-        FileType::Socket => EntryKind::Socket,
-        FileType::CharacterDevice => EntryKind::CharDevice,
-        FileType::BlockDevice => EntryKind::BlockDevice,
-        FileType::RegularFile | FileType::Unknown => EntryKind::File,
-    };
-    let is_device = matches!(kind, EntryKind::CharDevice | EntryKind::BlockDevice);
-    TreeEntry {
-        kind,
-        mode: stat.st_mode & 0o7777,
-        uid: stat.st_uid,
-        gid: stat.st_gid,
-        size: if kind == EntryKind::File {
-            stat.st_size.cast_unsigned()
-        } else {
-            0
-        },
-        mtime: stat.st_mtime,
-        rdev: if is_device { stat.st_rdev } else { 0 },
-        inode: (stat.st_nlink > 1 && kind != EntryKind::Dir).then_some((stat.st_dev, stat.st_ino)),
-    }
-}
 
 fn open(layer: &Layer, parts: &[&OsStr], flags: OFlags) -> rustix::io::Result<OwnedFd> {
     let path: PathBuf = if parts.is_empty() {

@@ -8,6 +8,8 @@ use std::fs::File;
 use std::io;
 use std::path::{Component, Path, PathBuf};
 
+use rustix::fs::{FileType, Stat};
+
 /// What an entry of a tree is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum EntryKind {
@@ -36,6 +38,38 @@ pub struct TreeEntry {
     pub rdev: u64,
     /// Device and inode when the file has more than one name, to keep hard links together.
     pub inode: Option<(u64, u64)>,
+}
+
+impl TreeEntry {
+    /// The entry that a `stat` describes.
+    #[must_use]
+    pub fn of(stat: &Stat) -> Self {
+        let kind = match FileType::from_raw_mode(stat.st_mode) {
+            FileType::Directory => EntryKind::Dir,
+            FileType::Symlink => EntryKind::Symlink,
+            FileType::Fifo => EntryKind::Fifo,
+            FileType::Socket => EntryKind::Socket,
+            FileType::CharacterDevice => EntryKind::CharDevice,
+            FileType::BlockDevice => EntryKind::BlockDevice,
+            FileType::RegularFile | FileType::Unknown => EntryKind::File,
+        };
+        let is_device = matches!(kind, EntryKind::CharDevice | EntryKind::BlockDevice);
+        Self {
+            kind,
+            mode: stat.st_mode & 0o7777,
+            uid: stat.st_uid,
+            gid: stat.st_gid,
+            size: if kind == EntryKind::File {
+                stat.st_size.cast_unsigned()
+            } else {
+                0
+            },
+            mtime: stat.st_mtime,
+            rdev: if is_device { stat.st_rdev } else { 0 },
+            inode: (stat.st_nlink > 1 && kind != EntryKind::Dir)
+                .then_some((stat.st_dev, stat.st_ino)),
+        }
+    }
 }
 
 /// A tree of files that does not change while it is looked at.

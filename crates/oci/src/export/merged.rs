@@ -10,7 +10,7 @@ use rustix::fs::{AtFlags, FileType, OFlags, statat};
 
 use crate::error::At;
 use crate::pack::{is_whiteout, names_in};
-use crate::stack::{entry_of, is_opaque_itself, open_in};
+use crate::stack::{is_opaque_itself, open_in};
 use crate::tree::TreeEntry;
 use crate::{Layer, Stack, StoreError};
 
@@ -31,50 +31,66 @@ pub(super) fn walk(stack: &Stack, visit: &mut Visit<'_>) -> Result<(), StoreErro
 
 /// One directory. All layers have it as one, the uppermost comes first, and none hides the next.
 fn directory(layers: &[&Layer], path: &Path, visit: &mut Visit<'_>) -> Result<(), StoreError> {
-    // Which layers have a name, the uppermost first.
-    let mut names: BTreeMap<Vec<u8>, Vec<usize>> = BTreeMap::new();
-    for (at, layer) in layers.iter().enumerate() {
+    for (name, here) in names(layers, path)? {
+        let child = path.join(OsStr::from_bytes(&name));
+        let Some((entry, layer)) = here.shown else {
+            continue;
+        };
+        visit(&child, &entry, layer)?;
+        let mut below = Vec::new();
+        for layer in here.directories {
+            below.push(layer);
+            let full = || layer.dir.join(&child);
+            if is_opaque_itself(layer, &child).at("read the attributes of", full())? {
+                break;
+            }
+        }
+        if !below.is_empty() {
+            directory(&below, &child, visit)?;
+        }
+    }
+    Ok(())
+}
+
+/// What the layers have under a name, the uppermost first.
+#[derive(Default)]
+struct Here<'a> {
+    /// What is seen, and where it comes from.
+    shown: Option<(TreeEntry, &'a Layer)>,
+    /// The layers that have a directory there, down to the first that has anything else.
+    directories: Vec<&'a Layer>,
+    /// What the layers below have does not count.
+    ends: bool,
+}
+
+/// The names in one directory. Each layer's own is opened once, and closed before anything below it is.
+fn names<'a>(layers: &[&'a Layer], path: &Path) -> Result<BTreeMap<Vec<u8>, Here<'a>>, StoreError> {
+    let mut names: BTreeMap<Vec<u8>, Here<'a>> = BTreeMap::new();
+    for &layer in layers {
         let shown = || layer.dir.join(path);
         let opened =
             open_in(layer, path, OFlags::RDONLY | OFlags::DIRECTORY).at("open", shown())?;
         for name in names_in(&opened).at("list", shown())? {
-            names.entry(name).or_default().push(at);
-        }
-    }
-    for (name, having) in names {
-        let child = path.join(OsStr::from_bytes(&name));
-        let mut below = Vec::new();
-        let mut shown_entry = None;
-        for at in having {
-            let layer = layers[at];
-            let full = layer.dir.join(&child);
-            let opened =
-                open_in(layer, path, OFlags::PATH | OFlags::DIRECTORY).at("open", &full)?;
             let stat = statat(&opened, OsStr::from_bytes(&name), AtFlags::SYMLINK_NOFOLLOW)
-                .at("look at", &full)?;
+                .at("look at", shown())?;
+            let here = names.entry(name).or_default();
+            if here.ends {
+                continue;
+            }
             if is_whiteout(&stat) {
-                break;
+                here.ends = true;
+                continue;
             }
-            let is_directory = FileType::from_raw_mode(stat.st_mode) == FileType::Directory;
-            if shown_entry.is_none() {
-                shown_entry = Some((layer, entry_of(&stat)));
-            }
-            if !is_directory {
-                break;
-            }
-            below.push(layer);
-            if is_opaque_itself(layer, &child).at("read the attributes of", &full)? {
-                break;
-            }
-        }
-        if let Some((layer, entry)) = shown_entry {
-            visit(&child, &entry, layer)?;
-            if !below.is_empty() {
-                directory(&below, &child, visit)?;
+            here.shown
+                .get_or_insert_with(|| (TreeEntry::of(&stat), layer));
+            if FileType::from_raw_mode(stat.st_mode) == FileType::Directory {
+                here.directories.push(layer);
+            } else {
+                here.ends = true;
             }
         }
     }
-    Ok(())
+    Ok(names)
 }
 
 #[cfg(test)]

@@ -15,7 +15,7 @@ use std::path::{Path, PathBuf};
 
 use rustix::fs::OFlags;
 
-use crate::stack::{open_in, read_link_in, xattrs_in};
+use crate::stack::{ROOT, open_in, read_link_in, xattrs_in};
 use crate::tree::TreeEntry;
 use crate::xattr::Xattrs;
 use crate::{EntryKind, Layer, Stack, StoreError};
@@ -60,7 +60,7 @@ fn each(
                 path: folder,
                 entry: TreeEntry {
                     mtime: mtime.unwrap_or(0),
-                    ..FOLDER
+                    ..ROOT
                 },
                 link: None,
             })?;
@@ -103,18 +103,6 @@ fn each(
     }
     Ok(())
 }
-
-/// The folder of one platform.
-const FOLDER: TreeEntry = TreeEntry {
-    kind: EntryKind::Dir,
-    mode: 0o755,
-    uid: 0,
-    gid: 0,
-    size: 0,
-    mtime: 0,
-    rdev: 0,
-    inode: None,
-};
 
 impl Found<'_> {
     fn xattrs(&self) -> io::Result<Xattrs> {
