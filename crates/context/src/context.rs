@@ -3,12 +3,14 @@
 use std::collections::{BTreeMap, HashMap};
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
+use std::hash::{DefaultHasher, Hash, Hasher as _};
 use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 use launchway_dockerfile::IgnoreRules;
-use launchway_oci::{EntryKind, Tree, TreeEntry};
+use launchway_oci::{Tree, TreeEntry};
 use rustix::fs::{FileType, Stat};
 
 use crate::missing::Edge;
@@ -20,7 +22,8 @@ use crate::{ContextError, Filter, JunkRules, Selected};
 /// an excluded directory exists as long as something below it is taken in again.
 ///
 /// Every entry belongs to root, unless owners are [kept](Self::keeping_owners): who owns a file on the
-/// machine that builds says nothing about the image. Files are taken to stay as they are while a context is in use.
+/// machine that builds says nothing about the image. Files are taken to stay as they are while a context is in use; those
+/// that do not are [noticed](Self::changes).
 #[derive(Debug)]
 pub struct Context {
     path: PathBuf,
@@ -30,6 +33,34 @@ pub struct Context {
     keeps_owners: bool,
     /// Excluded directories that were searched for something taken in again.
     searched: Mutex<HashMap<PathBuf, bool>>,
+    looks: Looks,
+}
+
+/// How things looked when they were looked at, to notice that they do not stay as they are. Paths and looks are kept as
+/// hashes: there may be a million.
+#[derive(Debug, Default)]
+struct Looks {
+    seen: Mutex<HashMap<u64, u64>>,
+    changes: AtomicU64,
+}
+
+impl Looks {
+    fn note(&self, what: &str, path: &Path, looks: impl Hash) {
+        let hash = |value: &dyn Fn(&mut DefaultHasher)| {
+            let mut hasher = DefaultHasher::new();
+            value(&mut hasher);
+            hasher.finish()
+        };
+        let key = hash(&|hasher| (what, path).hash(hasher));
+        let looks = hash(&|hasher| looks.hash(hasher));
+        let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        if seen
+            .insert(key, looks)
+            .is_some_and(|before| before != looks)
+        {
+            self.changes.fetch_add(1, Ordering::Relaxed);
+        }
+    }
 }
 
 /// The ignore rules that hold for a Dockerfile: those of `NAME.dockerignore` beside it, where NAME
@@ -95,6 +126,7 @@ impl Context {
                 junk,
                 keeps_owners: false,
                 searched: Mutex::new(HashMap::new()),
+                looks: Looks::default(),
             }),
             Err(source) => Err(ContextError::Open { path, source }),
         }
@@ -114,6 +146,12 @@ impl Context {
 
     pub fn keeps_owners(&self) -> bool {
         self.keeps_owners
+    }
+
+    /// How often something was found to be another than when it was looked at before. As long as the number stays, what
+    /// was hashed is what was read after that.
+    pub fn changes(&self) -> u64 {
+        self.looks.changes.load(Ordering::Relaxed)
     }
 
     /// The directory as it was given.
@@ -232,16 +270,28 @@ impl Context {
 impl Tree for Context {
     fn entry(&self, path: &Path) -> io::Result<Option<TreeEntry>> {
         let owners = self.keeps_owners;
-        Ok(self.stat(path)?.map(|stat| TreeEntry {
+        let Some(stat) = self.stat(path)? else {
+            return Ok(None);
+        };
+        // Of a directory it is the names that count, and those are noted where they are listed.
+        let changed = match FileType::from_raw_mode(stat.st_mode) {
+            FileType::Directory => (0, 0),
+            _ => (stat.st_ctime, stat.st_ctime_nsec),
+        };
+        let looks = (stat.st_dev, stat.st_ino, stat.st_mode, changed);
+        self.looks.note("entry", path, looks);
+        Ok(Some(TreeEntry {
             uid: if owners { stat.st_uid } else { 0 },
             gid: if owners { stat.st_gid } else { 0 },
-            ..entry_of(&stat)
+            ..TreeEntry::of(&stat)
         }))
     }
 
     fn children(&self, path: &Path) -> io::Result<Vec<OsString>> {
         self.require(path)?;
-        self.visible_names(path, false)
+        let names = self.visible_names(path, false)?;
+        self.looks.note("names", path, &names);
+        Ok(names)
     }
 
     fn open(&self, path: &Path) -> io::Result<File> {
@@ -267,39 +317,6 @@ impl Tree for Context {
     }
 }
 
-// The types of these fields differ between architectures.
-#[expect(
-    clippy::unnecessary_cast,
-    clippy::useless_conversion,
-    reason = "needed on other architectures"
-)]
-fn entry_of(stat: &Stat) -> TreeEntry {
-    let kind = match FileType::from_raw_mode(stat.st_mode) {
-        FileType::Directory => EntryKind::Dir,
-        FileType::Symlink => EntryKind::Symlink,
-        FileType::Fifo => EntryKind::Fifo,
-        FileType::Socket => EntryKind::Socket,
-        FileType::CharacterDevice => EntryKind::CharDevice,
-        FileType::BlockDevice => EntryKind::BlockDevice,
-        FileType::RegularFile | FileType::Unknown => EntryKind::File,
-    };
-    let is_shared = kind != EntryKind::Dir && u64::from(stat.st_nlink) > 1;
-    TreeEntry {
-        kind,
-        mode: stat.st_mode as u32 & 0o7777,
-        uid: 0,
-        gid: 0,
-        size: if kind == EntryKind::File {
-            u64::try_from(stat.st_size).unwrap_or(0)
-        } else {
-            0
-        },
-        mtime: stat.st_mtime as i64,
-        rdev: stat.st_rdev as u64,
-        inode: is_shared.then_some((stat.st_dev as u64, stat.st_ino as u64)),
-    }
-}
-
 /// A path as the rules know it. Names that are not UTF-8 cannot be matched exactly, and are
 /// matched as they are shown.
 pub(crate) fn slashed(path: &Path) -> String {
@@ -311,6 +328,8 @@ mod tests {
     use std::fs;
     use std::os::unix::fs::{PermissionsExt, symlink};
     use std::os::unix::net::UnixListener;
+
+    use launchway_oci::EntryKind;
 
     use super::*;
 
@@ -387,6 +406,46 @@ mod tests {
         );
         assert_eq!(children("node_modules"), ["b"]);
         assert_eq!(children("docs"), ["README.md"]);
+    }
+
+    #[test]
+    fn what_does_not_stay_as_it_is_is_noticed() {
+        let folder = sample();
+        let context = open(&folder, "secret.pem");
+        let look = || {
+            for path in ["", "keep", "docs", "docs/x.md"] {
+                context.entry(Path::new(path)).unwrap().unwrap();
+            }
+            for path in ["", "docs"] {
+                context.children(Path::new(path)).unwrap();
+            }
+            context.changes()
+        };
+        assert_eq!((look(), look()), (0, 0));
+        // What is left out may change, and a directory's time says nothing.
+        fs::write(folder.path().join("secret.pem"), "y").unwrap();
+        fs::remove_file(folder.path().join("secret.pem")).unwrap();
+        assert_eq!(look(), 0);
+        let mut changes = 0;
+        let path = folder.path().join("keep");
+        let times = fs::metadata(&path).unwrap().modified().unwrap();
+        let changed: [&dyn Fn(); 4] = [
+            // The same length and time.
+            &|| {
+                fs::write(&path, "y").unwrap();
+                fs::File::open(&path).unwrap().set_modified(times).unwrap();
+            },
+            &|| fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap(),
+            &|| fs::write(folder.path().join("docs/new"), "").unwrap(),
+            &|| fs::remove_file(folder.path().join("docs/new")).unwrap(),
+        ];
+        for change in changed {
+            // The clock of files stands still for a moment.
+            std::thread::sleep(std::time::Duration::from_millis(20));
+            change();
+            assert!(look() > changes);
+            changes = context.changes();
+        }
     }
 
     #[test]

@@ -1,11 +1,10 @@
 //! Agents of ssh, for the steps that mount one.
 
 use launchway_diagnostics::{Diagnostic, Span};
-use launchway_dockerfile::RunMount;
 use launchway_sandbox::MountSpec;
-use launchway_ssh::{Agent, AgentError, Forwarded};
+use launchway_ssh::AgentError;
 
-use crate::mounts::PreparedMounts;
+use crate::mounts::{Asked, PreparedMounts};
 use crate::native::{Build, StageState};
 use crate::{EngineError, codes};
 
@@ -19,22 +18,10 @@ impl PreparedMounts {
         &mut self,
         build: &Build<'_>,
         state: &StageState<'_>,
-        mount: &RunMount,
-        span: Span,
+        asked: &Asked<'_>,
     ) -> Result<(), EngineError> {
-        let RunMount::Ssh {
-            id,
-            target,
-            required,
-            mode,
-            uid,
-            gid,
-        } = mount
-        else {
-            return Ok(());
-        };
-        let target = match target {
-            Some(target) => target.clone(),
+        let target = match asked.target {
+            Some(target) => target.to_owned(),
             None => format!("/run/buildkit/ssh_agent.{}", self.agents_asked),
         };
         const VARIABLE: &str = "SSH_AUTH_SOCK";
@@ -43,14 +30,15 @@ impl PreparedMounts {
             self.variables.insert(VARIABLE.to_owned(), target.clone());
         }
         self.agents_asked += 1;
-        let Some(agent) = build.request.agents.get(id) else {
-            if *required {
-                return Err(missing(id, span).into());
+        let Some(agent) = build.request.agents.get(asked.id) else {
+            if asked.required {
+                return Err(missing(asked.id, asked.span).into());
             }
             return Ok(());
         };
-        let owner = (uid.unwrap_or(0), gid.unwrap_or(0));
-        let forwarded = forward(agent, id, owner, mode.unwrap_or(0o600), span)?;
+        let forwarded = agent
+            .forward(asked.owner, asked.mode.unwrap_or(0o600))
+            .map_err(|error| unusable(asked.id, &error, asked.span))?;
         self.specs.push(MountSpec::Bind {
             source: forwarded.socket().to_owned(),
             target: self.target(&target),
@@ -60,18 +48,6 @@ impl PreparedMounts {
         self.agents.push(forwarded);
         Ok(())
     }
-}
-
-fn forward(
-    agent: &Agent,
-    id: &str,
-    owner: (u32, u32),
-    mode: u32,
-    span: Span,
-) -> Result<Forwarded, EngineError> {
-    agent
-        .forward(owner, mode)
-        .map_err(|error| unusable(id, &error, span).into())
 }
 
 fn missing(id: &str, span: Span) -> Diagnostic {

@@ -4,9 +4,9 @@ use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
 
-use launchway_dockerfile::CacheSharing;
 use launchway_model::ContentHasher;
-use rustix::fs::FlockOperation;
+use rustix::fs::{FlockOperation, flock};
+use rustix::io::Errno;
 
 use crate::EngineError;
 use crate::cache::touch;
@@ -44,22 +44,38 @@ pub(crate) fn use_cache(build: &Build<'_>, root: &Path, id: &str) -> Result<(), 
     fs::write(about, format!("{id}\n")).map_err(EngineError::io("create a cache mount"))
 }
 
-/// Picks the directory of a cache mount, and the lock that goes with it. That of a locked one was
-/// taken before, see `lock_caches`.
-pub(crate) fn take_slot(root: &Path, sharing: CacheSharing) -> io::Result<(String, Option<File>)> {
-    let lock_file = |slot: &str| File::create(root.join(format!("{slot}.lock")));
-    match sharing {
-        CacheSharing::Shared | CacheSharing::Locked => Ok(("0".to_owned(), None)),
-        CacheSharing::Private => {
-            for number in 0.. {
-                let slot = number.to_string();
-                let file = lock_file(&slot)?;
-                if rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive).is_ok() {
-                    return Ok((slot, Some(file)));
-                }
-            }
-            unreachable!("the numbers do not end")
+/// Takes the first directory of a cache mount, for one step alone or beside others that share it. `None`
+/// while a step has it that does not share it, or any step where it is wanted alone.
+pub(crate) fn try_first(root: &Path, alone: bool) -> io::Result<Option<File>> {
+    let file = lock_file(root, 0)?;
+    let how = match alone {
+        true => FlockOperation::NonBlockingLockExclusive,
+        false => FlockOperation::NonBlockingLockShared,
+    };
+    Ok(try_lock(&file, how)?.then_some(file))
+}
+
+/// Picks a directory of a cache mount that no other step has, and takes it.
+pub(crate) fn take_free(root: &Path) -> io::Result<(u64, File)> {
+    let mut slot = 0;
+    loop {
+        let file = lock_file(root, slot)?;
+        if try_lock(&file, FlockOperation::NonBlockingLockExclusive)? {
+            return Ok((slot, file));
         }
+        slot += 1;
+    }
+}
+
+fn lock_file(root: &Path, slot: u64) -> io::Result<File> {
+    File::create(root.join(format!("{slot}.lock")))
+}
+
+fn try_lock(file: &File, how: FlockOperation) -> io::Result<bool> {
+    match flock(file, how) {
+        Ok(()) => Ok(true),
+        Err(Errno::WOULDBLOCK | Errno::INTR) => Ok(false),
+        Err(error) => Err(error.into()),
     }
 }
 
@@ -75,7 +91,7 @@ pub(crate) fn make_once(
     let failed = || EngineError::io("create a cache mount");
     let with = |extension| directory.with_extension(extension);
     let door = File::create(with("new.lock")).map_err(failed())?;
-    rustix::fs::flock(&door, FlockOperation::LockExclusive)
+    rustix::io::retry_on_intr(|| flock(&door, FlockOperation::LockExclusive))
         .map_err(|error| failed()(error.into()))?;
     if directory.exists() {
         return Ok(());
@@ -96,19 +112,24 @@ mod tests {
     use super::*;
 
     #[test]
-    fn slots_of_cache_mounts() {
+    fn who_gets_which_directory() {
         let folder = tempfile::tempdir().unwrap();
-        let take = |sharing| take_slot(folder.path(), sharing).unwrap();
-        let (first, held) = take(CacheSharing::Private);
-        let (second, also_held) = take(CacheSharing::Private);
-        assert_eq!((first.as_str(), second.as_str()), ("0", "1"));
+        let private = || take_free(folder.path()).unwrap();
+        let first = |alone| try_first(folder.path(), alone).unwrap();
+        let (zero, held) = private();
+        let (one, also_held) = private();
+        assert_eq!((zero, one), (0, 1));
+        assert!(first(false).is_none() && first(true).is_none());
         drop(held);
         // What is free again is used again, so that caches stay warm.
-        assert_eq!(take(CacheSharing::Private).0, "0");
+        assert_eq!(private().0, 0);
         drop(also_held);
-        let (shared, lock) = take(CacheSharing::Shared);
-        assert_eq!(shared, "0");
-        assert!(lock.is_none());
+        let shared = (first(false).unwrap(), first(false).unwrap());
+        assert!(first(true).is_none(), "it is not had alone");
+        assert_eq!(private().0, 1, "who wants one alone gets another");
+        drop(shared);
+        let _locked = first(true).unwrap();
+        assert!(first(false).is_none(), "locked is locked for all");
     }
 
     #[test]

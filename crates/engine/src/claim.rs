@@ -3,13 +3,12 @@
 //! Who comes first has the step's turn and makes the layer; the others wait, and find it in the
 //! cache. When the first one fails or dies, the next one goes on. The order in which a build takes
 //! what others may wait for is always the same, so nobody waits in a circle: a step's turn, then its
-//! locked cache mounts by their names, then a layer's turn, each of them given back before the next
-//! step.
+//! cache mounts by their names, then a layer's turn, each of them given back before the next step.
 
 use std::time::{Duration, Instant};
 
 use launchway_model::InputHash;
-use launchway_oci::{CommitOptions, Layer, Stack, StoreError, Turn, WorkingLayer};
+use launchway_oci::{CommitOptions, Layer, Stack, Turn, WorkingLayer};
 
 use crate::cache::Made;
 use crate::collect::step_name;
@@ -32,6 +31,8 @@ pub(crate) struct Claimed {
     key: InputHash,
     text: String,
     started: Instant,
+    /// Whether what is made is what the key says.
+    is_sure: bool,
     _turn: Option<Turn>,
 }
 
@@ -43,6 +44,7 @@ impl Build<'_> {
                 key,
                 text: step.text.clone(),
                 started: Instant::now(),
+                is_sure: true,
                 _turn: turn,
             })
         };
@@ -68,6 +70,16 @@ impl Build<'_> {
         })
     }
 
+    /// Files of this machine that changed after they were hashed are in the layer as they are now. It is used, but not
+    /// found again by what they were.
+    pub(crate) fn doubt(&self, claimed: &mut Claimed) {
+        claimed.is_sure = false;
+        (self.events)(Event::Warning(format!(
+            "files changed while `{}` took them; its result is not kept for other builds",
+            claimed.text
+        )));
+    }
+
     pub(crate) fn tell_waiting(&self, step: &Step, why: &str) {
         (self.events)(Event::Waiting(step.clone(), why.to_owned()));
     }
@@ -89,13 +101,15 @@ impl Build<'_> {
         let store = &self.engine.store;
         store.hold(&step_name(&claimed.key.to_string()))?;
         let layer = store.commit_layer(working, below, &options)?;
-        let made = Made {
-            text: claimed.text.clone(),
-            took: claimed.started.elapsed(),
-        };
-        self.cache
-            .put(&claimed.key, &layer, &made)
-            .map_err(EngineError::io("write the step cache"))?;
+        if claimed.is_sure {
+            let made = Made {
+                text: claimed.text.clone(),
+                took: claimed.started.elapsed(),
+            };
+            self.cache
+                .put(&claimed.key, &layer, &made)
+                .map_err(EngineError::io("write the step cache"))?;
+        }
         Ok(StepDone {
             layer,
             told,
@@ -106,11 +120,14 @@ impl Build<'_> {
 
 /// Waits for something that others hold, until it is free or the build is cancelled. `waiting` is
 /// called once, when there is something to wait for.
-pub(crate) fn wait_for<T>(
+pub(crate) fn wait_for<T, E>(
     cancellation: &Cancellation,
-    mut take: impl FnMut() -> Result<Option<T>, StoreError>,
+    mut take: impl FnMut() -> Result<Option<T>, E>,
     waiting: impl FnOnce(),
-) -> Result<T, EngineError> {
+) -> Result<T, EngineError>
+where
+    EngineError: From<E>,
+{
     if let Some(taken) = take()? {
         return Ok(taken);
     }
@@ -126,6 +143,8 @@ pub(crate) fn wait_for<T>(
 
 #[cfg(test)]
 mod tests {
+    use launchway_oci::StoreError;
+
     use super::*;
 
     #[test]
@@ -137,19 +156,23 @@ mod tests {
             &cancellation,
             || {
                 left -= 1;
-                Ok((left == 0).then_some("it"))
+                Ok::<_, StoreError>((left == 0).then_some("it"))
             },
             || told.set(told.get() + 1),
         );
         assert_eq!((got.unwrap(), told.get()), ("it", 1));
-        let got = wait_for(&cancellation, || Ok(Some(())), || told.set(9));
+        let got = wait_for(
+            &cancellation,
+            || Ok::<_, StoreError>(Some(())),
+            || told.set(9),
+        );
         assert!(got.is_ok());
         assert_eq!(told.get(), 1, "what is free is not waited for");
         let got = wait_for(
             &cancellation,
             || {
                 cancellation.cancel();
-                Ok(None::<()>)
+                Ok::<_, StoreError>(None::<()>)
             },
             || {},
         );

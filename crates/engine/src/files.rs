@@ -204,8 +204,13 @@ impl Build<'_> {
             }
         }
         let key = key.finish();
+        let changes = || match &named {
+            Some(named) => named.changes(),
+            None => context.changes(),
+        };
+        let hashed = changes();
         let told = told(step, &taken, &destination);
-        let claimed = match self.claim(key, at)? {
+        let mut claimed = match self.claim(key, at)? {
             Claim::Found(layer) => return Ok(StepDone::cached(layer, told)),
             Claim::Ours(claimed) => claimed,
         };
@@ -218,6 +223,9 @@ impl Build<'_> {
         let mut builder = LayerBuilder::new(working.upper(), &seen);
         for one in &taken {
             self.place(&mut builder, tree, one, &destination, &options, step, span)?;
+        }
+        if changes() != hashed {
+            self.doubt(&mut claimed);
         }
         self.commit(working, &below, claimed, state, told)
     }

@@ -12,10 +12,8 @@ use launchway_model::ContentHasher;
 use launchway_oci::{EntryKind, Stack, WorkingLayer};
 use launchway_sandbox::{Content, MountSpec};
 use launchway_ssh::Forwarded;
-use rustix::fs::FlockOperation;
-use rustix::io::Errno;
 
-use crate::cache_mount::{cache_root, make_once, take_slot, use_cache};
+use crate::cache_mount::{cache_root, make_once, take_free, try_first, use_cache};
 use crate::claim::wait_for;
 use crate::copy::{CopyOptions, LayerBuilder};
 use crate::files::{absolute, below_root};
@@ -39,6 +37,16 @@ pub(crate) struct PreparedMounts {
     pub(crate) agents_asked: usize,
     _copies: Vec<WorkingLayer>,
     _locks: Vec<File>,
+}
+
+/// What a mount of a secret or of an agent asks for.
+pub(crate) struct Asked<'m> {
+    pub(crate) id: &'m str,
+    pub(crate) target: Option<&'m str>,
+    pub(crate) required: bool,
+    pub(crate) mode: Option<u32>,
+    pub(crate) owner: (u32, u32),
+    pub(crate) span: Span,
 }
 
 /// BuildKit's argument that tells the cache mounts of one build from those of others.
@@ -128,7 +136,7 @@ impl PreparedMounts {
         }
     }
 
-    /// Makes everything ready. Waits for a locked cache that another step holds.
+    /// Makes everything ready. Waits for a cache that another step holds and does not share.
     pub(crate) fn open(
         &mut self,
         build: &Build<'_>,
@@ -159,62 +167,96 @@ impl PreparedMounts {
                     });
                     self._copies.push(copy);
                 }
-                RunMount::Secret { .. } => self.open_secret(build, &mount, span)?,
-                RunMount::Ssh { .. } => self.open_agent(build, state, &mount, span)?,
+                RunMount::Secret {
+                    id,
+                    target,
+                    env,
+                    required,
+                    mode,
+                    uid,
+                    gid,
+                } => {
+                    let asked = Asked {
+                        id,
+                        target: target.as_deref(),
+                        required: *required,
+                        mode: *mode,
+                        owner: (uid.unwrap_or(0), gid.unwrap_or(0)),
+                        span,
+                    };
+                    self.open_secret(build, &asked, env.as_deref())?;
+                }
+                RunMount::Ssh {
+                    id,
+                    target,
+                    required,
+                    mode,
+                    uid,
+                    gid,
+                } => {
+                    let asked = Asked {
+                        id,
+                        target: target.as_deref(),
+                        required: *required,
+                        mode: *mode,
+                        owner: (uid.unwrap_or(0), gid.unwrap_or(0)),
+                        span,
+                    };
+                    self.open_agent(build, state, &asked)?;
+                }
             }
             self.mounts.push((mount, span));
         }
         Ok(())
     }
 
-    /// Takes the locks of all locked caches, in one order for all builds, so that no two of them
-    /// wait for each other; a cache that is mounted twice is locked once.
+    /// Takes the locks of all shared and locked caches, in one order for all builds, so that no two of
+    /// them wait for each other; a cache that is mounted twice is locked once, the strict way.
     fn lock_caches(&mut self, build: &Build<'_>, step: &Step) -> Result<(), EngineError> {
-        let locked: BTreeMap<PathBuf, String> = self
-            .mounts
-            .iter()
-            .filter_map(|(mount, _)| match mount {
-                RunMount::Cache {
-                    id,
-                    sharing: CacheSharing::Locked,
-                    mode,
-                    uid,
-                    gid,
-                    ..
-                } => {
-                    let root = cache_root(&build.engine.state, id, *mode, *uid, *gid);
-                    Some((root, id.clone()))
-                }
-                _ => None,
-            })
-            .collect();
-        for (root, id) in locked {
-            let failed = |error| EngineError::io(format!("lock the cache mount `{id}`"))(error);
+        let mut wanted: BTreeMap<PathBuf, (String, bool)> = BTreeMap::new();
+        for (mount, _) in &self.mounts {
+            let RunMount::Cache {
+                id,
+                sharing,
+                mode,
+                uid,
+                gid,
+                ..
+            } = mount
+            else {
+                continue;
+            };
+            let alone = match sharing {
+                CacheSharing::Locked => true,
+                CacheSharing::Shared => false,
+                // It takes a directory that is free.
+                CacheSharing::Private => continue,
+            };
+            let root = cache_root(&build.engine.state, id, *mode, *uid, *gid);
+            wanted.entry(root).or_insert((id.clone(), false)).1 |= alone;
+        }
+        for (root, (id, alone)) in wanted {
             use_cache(build, &root, &id)?;
-            let file = File::create(root.join("0.lock")).map_err(failed)?;
-            let mut trouble = None;
             let lock = wait_for(
                 build.cancellation,
-                || match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
-                    Ok(()) => Ok(Some(())),
-                    Err(Errno::WOULDBLOCK | Errno::INTR) => Ok(None),
-                    Err(error) => {
-                        trouble = Some(error);
-                        Ok(Some(()))
-                    }
+                || {
+                    try_first(&root, alone)
+                        .map_err(EngineError::io(format!("lock the cache mount `{id}`")))
                 },
                 || {
                     let why = format!("another step uses the cache mount `{id}`");
                     build.tell_waiting(step, &why);
                 },
-            );
-            lock?;
-            if let Some(error) = trouble {
-                return Err(failed(error.into()));
-            }
-            self._locks.push(file);
+            )?;
+            self._locks.push(lock);
         }
         Ok(())
+    }
+
+    /// Whether files of the build context are mounted.
+    pub(crate) fn reads_context(&self) -> bool {
+        let of_context = |mount: &RunMount| matches!(mount, RunMount::Bind { from: None, .. });
+        self.mounts.iter().any(|(mount, _)| of_context(mount))
     }
 
     pub(crate) fn specs(&self) -> Vec<MountSpec> {
@@ -241,25 +283,14 @@ impl PreparedMounts {
     fn open_secret(
         &mut self,
         build: &Build<'_>,
-        mount: &RunMount,
-        span: Span,
+        asked: &Asked<'_>,
+        env: Option<&str>,
     ) -> Result<(), EngineError> {
-        let RunMount::Secret {
-            id,
-            target,
-            env,
-            required,
-            mode,
-            uid,
-            gid,
-        } = mount
-        else {
-            return Ok(());
-        };
+        let id = asked.id;
         let Some(value) = build.request.secrets.get(id) else {
-            if *required {
+            if asked.required {
                 return Err(Diagnostic::error(codes::SECRET_MISSING, format!("the secret `{id}` was not given"))
-                    .at(span, "required here")
+                    .at(asked.span, "required here")
                     .help(format!("give it with --secret id={id},src=FILE or under [[build.secrets]] in launchway.toml"))
                     .into());
             }
@@ -267,16 +298,16 @@ impl PreparedMounts {
         };
         if let Some(name) = env {
             let text = String::from_utf8_lossy(value).into_owned();
-            self.variables.insert(name.clone(), text);
+            self.variables.insert(name.to_owned(), text);
         }
-        if let Some(target) = target {
+        if let Some(target) = asked.target {
             let target = self.target(target);
             self.specs.push(MountSpec::File {
                 content: Content(value.clone()),
                 target,
-                mode: mode.unwrap_or(0o400),
-                uid: uid.unwrap_or(0),
-                gid: gid.unwrap_or(0),
+                mode: asked.mode.unwrap_or(0o400),
+                uid: asked.owner.0,
+                gid: asked.owner.1,
             });
         }
         Ok(())
@@ -305,10 +336,17 @@ impl PreparedMounts {
         };
         let root = cache_root(&build.engine.state, id, *mode, *uid, *gid);
         use_cache(build, &root, id)?;
-        let (slot, lock) = take_slot(&root, *sharing)
-            .map_err(EngineError::io(format!("lock the cache mount `{id}`")))?;
-        self._locks.extend(lock);
-        let directory = root.join(slot);
+        let slot = match sharing {
+            // Its lock was taken before, see `lock_caches`.
+            CacheSharing::Shared | CacheSharing::Locked => 0,
+            CacheSharing::Private => {
+                let (slot, lock) = take_free(&root)
+                    .map_err(EngineError::io(format!("lock the cache mount `{id}`")))?;
+                self._locks.push(lock);
+                slot
+            }
+        };
+        let directory = root.join(slot.to_string());
         make_once(&directory, |fresh| {
             if from.is_some() {
                 let (copy, path) =

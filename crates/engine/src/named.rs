@@ -58,6 +58,14 @@ impl SourceTree {
         }
     }
 
+    /// As [`Context::changes`]. Layers never change.
+    pub(crate) fn changes(&self) -> u64 {
+        match self {
+            Self::Layers(_) => 0,
+            Self::Folder(context) => context.changes(),
+        }
+    }
+
     pub(crate) fn select(
         &self,
         pattern: &str,
@@ -130,6 +138,7 @@ impl Build<'_> {
             crate::files::hash_owners(&mut key, context, &all)?;
         }
         let key = key.finish();
+        let hashed = context.changes();
         let known = (!self.request.options.no_cache)
             .then(|| self.cache.get(&key, &self.engine.store))
             .flatten();
@@ -158,9 +167,12 @@ impl Build<'_> {
                 text: format!("FROM {name}"),
                 took: started.elapsed(),
             };
-            self.cache
-                .put(&key, &layer, &made)
-                .map_err(EngineError::io("write the step cache"))?;
+            // What changed since it was hashed is not found again by what it was.
+            if context.changes() == hashed {
+                self.cache
+                    .put(&key, &layer, &made)
+                    .map_err(EngineError::io("write the step cache"))?;
+            }
             layer
         };
         if layer.entries > 0 {

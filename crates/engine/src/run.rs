@@ -62,6 +62,7 @@ impl Build<'_> {
             RunInvocation::Script { name, .. } => vec![format!("/dev/pipes/{name}")],
         };
         let mut mounts = PreparedMounts::resolve(self, state, run)?;
+        let hashed = self.request.context.changes();
 
         let mut key = self.key("run", &below.layers);
         key.list("argv", &argv);
@@ -90,7 +91,7 @@ impl Build<'_> {
         }
         let key = key.finish();
         let told = told(state, &argv);
-        let claimed = match self.claim(key, step)? {
+        let mut claimed = match self.claim(key, step)? {
             Claim::Found(layer) => return Ok(StepDone::cached(layer, told)),
             Claim::Ours(claimed) => claimed,
         };
@@ -109,6 +110,9 @@ impl Build<'_> {
         }
         leave_mount_points(working.upper(), &below).map_err(|error| cannot_place(error, span))?;
         mounts.open(self, state, step)?;
+        if mounts.reads_context() && self.request.context.changes() != hashed {
+            self.doubt(&mut claimed);
+        }
         let mut variables = state.scope.variables.clone();
         variables.extend(self.proxy_variables());
         let mut specs = mounts.specs();

@@ -169,6 +169,65 @@ fn a_build_that_waits_can_be_interrupted() {
     assert_eq!(first.ends().0, Some(0));
 }
 
+/// What is copied is kept under what was hashed, so files must be the same at both times.
+#[test]
+fn files_that_change_while_they_are_taken_are_not_kept() {
+    use rustix::fs::{FlockOperation, flock};
+    let lab = Lab::new("FROM scratch\nCOPY f /f\n");
+    lab.write("f", "first");
+    lab.digest(&[]);
+    let kinds = ["root", "rootless", "single"].map(|kind| lab.state().join(kind));
+    let state = kinds.iter().find(|kind| kind.is_dir()).expect("a state");
+    let mut steps = fs::read_dir(state.join("engine/steps")).expect("the step cache");
+    let step = steps.next().expect("a step").expect("a step");
+    let turn = format!("step-{}", step.file_name().to_string_lossy());
+    fs::remove_file(step.path()).expect("forgetting the step");
+    // Another build is at the step, as it seems, when the files have been hashed.
+    let turn = fs::File::create(state.join("store/locks").join(turn)).expect("making a lock");
+    flock(&turn, FlockOperation::LockExclusive).expect("locking");
+    let mut build = Running::start(&lab);
+    build.says("waits: the same step is under way elsewhere");
+    lab.write("f", "other");
+    drop(turn);
+    let (code, said) = build.ends();
+    assert_eq!(code, Some(0), "{said}");
+    assert!(said.contains("files changed while `COPY f /f`"), "{said}");
+    lab.write("f", "first");
+    let files = lab.path("files");
+    lab.digest(&["-o", &files.display().to_string()]);
+    assert_eq!(fs::read(files.join("f")).expect("the file"), b"first");
+}
+
+/// A shared cache is none while another step has it locked.
+#[test]
+fn what_is_locked_is_not_shared() {
+    let step = |sharing: &str, word: &str| {
+        format!(
+            "RUN --mount=type=cache,id=one,sharing={sharing},target=/1 --mount=type=cache,target=/c \
+             echo {word} >> /c/ran; until [ -e /c/go ]; do busybox sleep 0.05; done\n"
+        )
+    };
+    let Some(lab) = Lab::with_busybox(
+        "what_is_locked_is_not_shared",
+        &format!("{BUSYBOX}{}", step("locked", "locked")),
+    ) else {
+        return;
+    };
+    let first = Running::start(&lab);
+    mount(&lab);
+    lab.write(
+        "Dockerfile",
+        &format!("{BUSYBOX}{}", step("shared", "shared")),
+    );
+    let mut second = Running::start(&lab);
+    second.says("waits: another step uses the cache mount `one`");
+    assert_eq!(runs(&lab), 1);
+    say(&lab, "go");
+    assert_eq!(first.ends().0, Some(0));
+    assert_eq!(second.ends().0, Some(0));
+    assert_eq!(runs(&lab), 2);
+}
+
 /// Two steps that take two locked caches in opposite order do not wait for each other; who waits says
 /// so, and one cache mounted twice is no reason to wait for oneself.
 #[test]
