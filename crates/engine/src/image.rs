@@ -62,7 +62,16 @@ pub(crate) struct KnownImages<'a> {
 }
 
 /// Where an image comes to be; locked while it is fetched.
-type Place = Arc<Mutex<Option<Image>>>;
+type Place = Arc<Mutex<Known>>;
+
+#[derive(Default)]
+enum Known {
+    #[default]
+    Unasked,
+    Here(Box<Image>),
+    /// The build ends with the error that was told then.
+    Failed,
+}
 
 impl<'a> KnownImages<'a> {
     pub(crate) fn new(images: &'a dyn Images) -> Self {
@@ -72,7 +81,8 @@ impl<'a> KnownImages<'a> {
         }
     }
 
-    /// The image, from before when it was asked for. Others that want it wait meanwhile.
+    /// The image, from before when it was asked for. Others that want it wait meanwhile; when it
+    /// cannot be had, they are told that the build is over, as it is.
     pub(crate) fn get(&self, reference: &str, platform: &Platform) -> Result<Image, EngineError> {
         let place = {
             let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
@@ -80,12 +90,17 @@ impl<'a> KnownImages<'a> {
             Arc::clone(known.entry(key).or_default())
         };
         let mut place = place.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(image) = &*place {
-            return Ok(image.clone());
+        match &*place {
+            Known::Unasked => {}
+            Known::Here(image) => return Ok((**image).clone()),
+            Known::Failed => return Err(EngineError::Cancelled),
         }
-        let image = self.images.image(reference, platform)?;
-        *place = Some(image.clone());
-        Ok(image)
+        let image = self.images.image(reference, platform);
+        *place = match &image {
+            Ok(image) => Known::Here(Box::new(image.clone())),
+            Err(_) => Known::Failed,
+        };
+        image
     }
 }
 
@@ -95,13 +110,14 @@ mod tests {
 
     use super::*;
 
-    /// Fails the first time, and counts.
+    /// Has all images but one, and counts what it is asked for.
     struct Counting(AtomicUsize);
 
     impl Images for Counting {
-        fn image(&self, _: &str, platform: &Platform) -> Result<Image, EngineError> {
-            match self.0.fetch_add(1, Ordering::SeqCst) {
-                0 => Err(EngineError::Cancelled),
+        fn image(&self, reference: &str, platform: &Platform) -> Result<Image, EngineError> {
+            self.0.fetch_add(1, Ordering::SeqCst);
+            match reference {
+                "none" => Err(EngineError::io("ask")(std::io::ErrorKind::NotFound.into())),
                 _ => Ok(Image::empty(platform)),
             }
         }
@@ -112,15 +128,31 @@ mod tests {
         let counting = Counting(AtomicUsize::new(0));
         let known = KnownImages::new(&counting);
         let [amd64, arm64] = ["linux/amd64", "linux/arm64"].map(|text| text.parse().unwrap());
-        assert!(known.get("a", &amd64).is_err());
         std::thread::scope(|scope| {
             for _ in 0..8 {
                 scope.spawn(|| assert!(known.get("a", &amd64).is_ok()));
             }
         });
-        assert_eq!(counting.0.load(Ordering::SeqCst), 2);
+        assert_eq!(counting.0.load(Ordering::SeqCst), 1);
         assert!(known.get("a", &arm64).is_ok());
         assert!(known.get("b", &amd64).is_ok());
-        assert_eq!(counting.0.load(Ordering::SeqCst), 4);
+        assert_eq!(counting.0.load(Ordering::SeqCst), 3);
+    }
+
+    #[test]
+    fn what_cannot_be_had_is_asked_for_once_and_told_once() {
+        let counting = Counting(AtomicUsize::new(0));
+        let known = KnownImages::new(&counting);
+        let platform = "linux/amd64".parse().unwrap();
+        let told = std::thread::scope(|scope| {
+            let asking: Vec<_> = (0..8)
+                .map(|_| scope.spawn(|| known.get("none", &platform).unwrap_err()))
+                .collect();
+            let errors = asking.into_iter().map(|asked| asked.join().unwrap());
+            errors
+                .filter(|error| !matches!(error, EngineError::Cancelled))
+                .count()
+        });
+        assert_eq!((told, counting.0.load(Ordering::SeqCst)), (1, 1));
     }
 }
