@@ -4,6 +4,8 @@
 //! settings). Logs travel further than secrets should, so every value that the step mounts is replaced
 //! there. This is a net, not a wall: a value that is printed encoded or cut apart goes through.
 
+use std::collections::HashMap;
+
 use launchway_sandbox::Stream;
 
 /// Stands for a value.
@@ -16,8 +18,9 @@ const SHORTEST_LINE: usize = 8;
 /// Replaces values in two streams that come in pieces.
 #[derive(Default)]
 pub(crate) struct Redactor {
-    /// The longest first.
-    values: Vec<Vec<u8>>,
+    /// By how they begin, so that a secret of many lines does not make every byte of a log dear; the
+    /// longest first.
+    values: HashMap<[u8; SHORTEST], Vec<Vec<u8>>>,
     /// What may be the beginning of a value, of each stream.
     held: [Vec<u8>; 2],
 }
@@ -41,8 +44,14 @@ impl Redactor {
         }
         values.sort_by(|a, b| b.len().cmp(&a.len()).then_with(|| a.cmp(b)));
         values.dedup();
+        let mut by_start: HashMap<[u8; SHORTEST], Vec<Vec<u8>>> = HashMap::new();
+        for value in values {
+            if let Some(start) = value.first_chunk() {
+                by_start.entry(*start).or_default().push(value);
+            }
+        }
         Self {
-            values,
+            values: by_start,
             held: Default::default(),
         }
     }
@@ -58,8 +67,7 @@ impl Redactor {
         let mut at = 0;
         while at < held.len() {
             let rest = &held[at..];
-            // The longest first: a longer one that may still come is waited for.
-            match self.values.iter().find_map(|value| found(value, rest)) {
+            match self.found(rest) {
                 Some(Found::Whole(length)) => {
                     shown.extend_from_slice(INSTEAD);
                     at += length;
@@ -88,7 +96,9 @@ impl Redactor {
         let mut at = 0;
         while at < held.len() {
             let rest = &held[at..];
-            let whole = self.values.iter().find(|value| rest.starts_with(value));
+            let alike = rest.first_chunk().and_then(|start| self.values.get(start));
+            let whole =
+                alike.and_then(|values| values.iter().find(|value| rest.starts_with(value)));
             match whole {
                 Some(value) => {
                     shown.extend_from_slice(INSTEAD);
@@ -103,6 +113,26 @@ impl Redactor {
         shown
     }
 
+    /// The longest first: a longer one that may still come is waited for.
+    fn found(&self, rest: &[u8]) -> Option<Found> {
+        match rest.first_chunk() {
+            Some(start) => self.values.get(start)?.iter().find_map(|value| {
+                if rest.starts_with(value) {
+                    Some(Found::Whole(value.len()))
+                } else if value.starts_with(rest) {
+                    Some(Found::Beginning)
+                } else {
+                    None
+                }
+            }),
+            // No value is as short.
+            None => {
+                let begins = self.values.keys().any(|start| start.starts_with(rest));
+                begins.then_some(Found::Beginning)
+            }
+        }
+    }
+
     fn held_of(&mut self, stream: Stream) -> &mut Vec<u8> {
         &mut self.held[usize::from(stream == Stream::Stderr)]
     }
@@ -111,16 +141,6 @@ impl Redactor {
 enum Found {
     Whole(usize),
     Beginning,
-}
-
-fn found(value: &[u8], rest: &[u8]) -> Option<Found> {
-    if rest.starts_with(value) {
-        Some(Found::Whole(value.len()))
-    } else if value.starts_with(rest) {
-        Some(Found::Beginning)
-    } else {
-        None
-    }
 }
 
 #[cfg(test)]
@@ -174,6 +194,17 @@ mod tests {
         );
         assert_eq!(redactor.push(Stream::Stderr, b"ter22"), b"ter22");
         assert_eq!(redactor.push(Stream::Stdout, b"ger"), b"hunger");
+    }
+
+    /// Without the order of the values this takes minutes.
+    #[test]
+    fn a_secret_of_many_lines_is_no_burden() {
+        let secret: String = (0..20_000)
+            .map(|line| format!("{line:08} of it\n"))
+            .collect();
+        let text = "a line of a log that has nothing to do with it\n".repeat(20_000);
+        assert_eq!(shown(&[&secret], &text, 4096), text);
+        assert_eq!(shown(&[&secret], "00000007 of it", 3), "***");
     }
 
     proptest! {
