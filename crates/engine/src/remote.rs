@@ -9,6 +9,7 @@ use launchway_git::{Access, GitError, Resolved};
 use launchway_model::{ContentHasher, Digest};
 use launchway_oci::WorkingLayer;
 
+use crate::claim::wait_for;
 use crate::files::{CopyStep, Taken};
 use crate::native::{Build, StageState};
 use crate::problems::not_fetched;
@@ -156,6 +157,8 @@ impl Build<'_> {
                 .help("add --checksum=sha256:…")
                 .into());
         }
+        // What two want at once is fetched once.
+        let _turn = wait_for(self.cancellation, || self.downloads.try_turn(&word), || {})?;
         let download = self
             .downloads
             .get(self.request.web, &word, checksum.as_ref())

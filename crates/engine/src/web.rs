@@ -3,11 +3,12 @@
 
 use std::fs;
 use std::io::{self, Read as _};
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, UNIX_EPOCH};
 
 use launchway_model::{ContentHasher, Digest};
-use launchway_oci::{Hasher, Store, StoreError};
+use launchway_oci::{Hasher, Store, StoreError, TempPath, Turn};
 use serde::{Deserialize, Serialize};
 
 use crate::cache::touch;
@@ -104,6 +105,11 @@ impl Downloads {
         &self.folder
     }
 
+    /// The turn of fetching what is behind a URL, unless another step or build has it.
+    pub(crate) fn try_turn(&self, url: &str) -> Result<Option<Turn>, StoreError> {
+        self.store.try_turn(&format!("download-{}", name_of(url)))
+    }
+
     /// The file behind a URL. With a checksum nothing is asked once it is here.
     pub(crate) fn get(
         &self,
@@ -111,9 +117,7 @@ impl Downloads {
         url: &str,
         checksum: Option<&Digest>,
     ) -> Result<Download, DownloadError> {
-        let mut name = ContentHasher::new("launchway/url/1");
-        name.text("url", url);
-        let name = name.finish().to_string();
+        let name = name_of(url);
         self.store.hold(&download_name(&name))?;
         let known = self
             .known(&name)
@@ -125,10 +129,17 @@ impl Downloads {
             .as_ref()
             .map(|(validators, _)| validators.clone())
             .unwrap_or_default();
-        let mut temporary = tempfile::NamedTempFile::new_in(&self.folder)?;
+        // Among the store's temporary files, where what a killed process leaves is found and removed.
+        let temporary = self.store.temp_path();
+        let mut file = fs::File::options()
+            .write(true)
+            .create_new(true)
+            .mode(0o600)
+            .open(&temporary)?;
         let fetched = web
-            .fetch(url, &validators, temporary.as_file_mut())
+            .fetch(url, &validators, &mut file)
             .map_err(DownloadError::Fetch)?;
+        drop(file);
         match (fetched, known) {
             (
                 Fetched::New {
@@ -136,7 +147,7 @@ impl Downloads {
                     modified,
                 },
                 _,
-            ) => self.keep(temporary, &name, url, checksum, validators, modified),
+            ) => self.keep(&temporary, url, checksum, validators, modified),
             (Fetched::Unchanged, Some((_, download))) => Ok(download),
             (Fetched::Unchanged, None) => Err(DownloadError::Fetch(
                 "the server says that nothing changed, but was not asked that".into(),
@@ -180,14 +191,13 @@ impl Downloads {
 
     fn keep(
         &self,
-        mut temporary: tempfile::NamedTempFile,
-        name: &str,
+        temporary: &TempPath,
         url: &str,
         checksum: Option<&Digest>,
         validators: Validators,
         modified: Option<i64>,
     ) -> Result<Download, DownloadError> {
-        let digest = digest_of(temporary.reopen()?)?;
+        let digest = digest_of(fs::File::open(temporary)?)?;
         if let Some(wanted) = checksum.filter(|wanted| **wanted != digest) {
             return Err(DownloadError::Checksum {
                 wanted: wanted.clone(),
@@ -196,11 +206,11 @@ impl Downloads {
         }
         let modified = modified.unwrap_or(0);
         let since = Duration::from_secs(u64::try_from(modified).unwrap_or(0));
-        temporary.as_file_mut().set_modified(UNIX_EPOCH + since)?;
-        let file = file_of(name, &digest);
-        temporary
-            .persist(self.folder.join(&file))
-            .map_err(|error| error.error)?;
+        let file = fs::File::options().write(true).open(temporary)?;
+        file.set_modified(UNIX_EPOCH + since)?;
+        let name = name_of(url);
+        let file = file_of(&name, &digest);
+        fs::rename(temporary, self.folder.join(&file))?;
         let record = Record {
             digest: digest.to_string(),
             modified,
@@ -209,7 +219,7 @@ impl Downloads {
             url: Some(shown(url)),
             boot: Some(self.store.boot().to_owned()),
         };
-        self.write_record(name, &record)?;
+        self.write_record(&name, &record)?;
         Ok(Download {
             file,
             digest,
@@ -217,13 +227,18 @@ impl Downloads {
         })
     }
 
-    fn write_record(&self, name: &str, record: &Record) -> io::Result<()> {
-        let mut text = tempfile::NamedTempFile::new_in(&self.folder)?;
-        serde_json::to_writer(text.as_file_mut(), record).map_err(io::Error::from)?;
-        text.persist(self.folder.join(format!("{name}.json")))
-            .map_err(|error| error.error)?;
-        Ok(())
+    fn write_record(&self, name: &str, record: &Record) -> Result<(), DownloadError> {
+        let text = serde_json::to_vec(record).map_err(io::Error::from)?;
+        Ok(self
+            .store
+            .put_file(&self.folder.join(format!("{name}.json")), &text)?)
     }
+}
+
+fn name_of(url: &str) -> String {
+    let mut name = ContentHasher::new("launchway/url/1");
+    name.text("url", url);
+    name.finish().to_string()
 }
 
 fn digest_of(mut file: fs::File) -> io::Result<Digest> {
