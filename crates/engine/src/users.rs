@@ -28,7 +28,12 @@ pub(crate) enum UserError {
     NoGroup(String),
     #[error("`{0}` is not of the form user[:group]")]
     Form(String),
+    #[error("`{0}` is more than 2147483647, the highest number of a user or group")]
+    TooHigh(u32),
 }
+
+/// As in runc. The kernel takes the highest number of all for "stay who you are", which is root.
+const HIGHEST: u32 = i32::MAX.cast_unsigned();
 
 /// The two files, read once.
 pub(crate) struct Accounts {
@@ -80,6 +85,9 @@ impl Accounts {
         groups.push(gid);
         groups.sort_unstable();
         groups.dedup();
+        if let Some(id) = [uid].iter().chain(&groups).find(|id| **id > HIGHEST) {
+            return Err(UserError::TooHigh(*id));
+        }
         Ok(Identity {
             uid,
             gid,
@@ -216,6 +224,14 @@ mod tests {
             accounts.identity("dev:none"),
             Err(UserError::NoGroup("none".into()))
         );
+        assert_eq!(
+            of("2147483647:2147483647"),
+            (HIGHEST, HIGHEST, vec![HIGHEST])
+        );
+        for spec in ["4294967295", "2147483648", "0:4294967295"] {
+            let refused = accounts.identity(spec);
+            assert!(matches!(refused, Err(UserError::TooHigh(_))), "{spec}");
+        }
         assert_eq!(
             accounts.identity("a:b:c"),
             Err(UserError::Form("a:b:c".into()))
