@@ -148,8 +148,17 @@ struct Place(PathBuf);
 
 impl Place {
     fn make(directory: &Path) -> io::Result<Self> {
-        let own = format!("stacking-{}", std::process::id());
-        let place = Self(directory.join(own));
+        let mut number = 0_u32;
+        let place = loop {
+            let own = format!("stacking-{}-{number}", std::process::id());
+            let own = directory.join(own);
+            match fs::create_dir(&own) {
+                Ok(()) => break Self(own),
+                // A process that was killed left it, or one of another namespace has the same number.
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => number += 1,
+                Err(error) => return Err(error),
+            }
+        };
         for name in ["lower/removed-directory", "upper", "work"] {
             fs::create_dir_all(place.path(name))?;
         }
@@ -378,6 +387,16 @@ fn fuse_obstacle(errno: Option<i32>) -> (String, String) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_another_process_has_is_left_alone() {
+        let folder = tempfile::tempdir().expect("a temporary directory");
+        let make = || Place::make(folder.path()).expect("room for a trial");
+        let (one, other) = (make(), make());
+        assert_ne!(one.0, other.0);
+        drop(one);
+        assert!(other.path("lower/changed").is_file());
+    }
 
     #[test]
     fn every_obstacle_has_a_name_and_a_remedy() {

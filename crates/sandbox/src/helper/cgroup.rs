@@ -333,13 +333,17 @@ fn make_in(tree: &Hierarchy, place: &Path, controllers: &[Controller]) -> io::Re
     Err(io::ErrorKind::AlreadyExists.into())
 }
 
-/// Opens a group and locks it. `None` when somebody took it for one that was left behind.
+/// Opens a group and locks it. `None` when somebody took it for one that was left behind, and removes it.
 fn hold(path: &Path) -> io::Result<Option<OwnedFd>> {
     let handle = match open(path) {
         Err(Errno::NOENT) => return Ok(None),
         other => other?,
     };
-    flock(&handle, FlockOperation::LockExclusive)?;
+    // Never waited for: anybody may lock what he can look at.
+    match flock(&handle, FlockOperation::NonBlockingLockExclusive) {
+        Err(Errno::WOULDBLOCK | Errno::INTR) => return Ok(None),
+        other => other?,
+    }
     match stat(path) {
         Ok(found) if found.st_ino == fstat(&handle)?.st_ino => Ok(Some(handle)),
         _ => Ok(None),
