@@ -295,53 +295,63 @@ fn users() {
 fn whole_trees_end_with_their_command() {
     let Some(place) = place() else { return };
     // The command's end, the clock, the killer, and the loss of interest: each takes daemons along.
-    let daemons =
-        |marker: u32| format!("(setsid sh -c 'setsid sleep {marker}; true' &) ; sleep 0.05");
-    let (exit, _) = run(&place.script(&daemons(710_001)));
+    let marker = |number: u32| {
+        (7_000_000 + u64::from(std::process::id()) * 10 + u64::from(number)).to_string()
+    };
+    let daemons = |number| {
+        format!(
+            "(setsid sh -c 'setsid sleep {}; true' &) ; sleep 0.05",
+            marker(number)
+        )
+    };
+    let left = |number| processes(&marker(number));
+    let (exit, _) = run(&place.script(&daemons(1)));
     assert_eq!(exit.expect("runs"), Exit::Code(0));
-    assert_eq!(processes("710001"), 0);
+    assert_eq!(left(1), 0);
 
     let spec = RunSpec {
         timeout: Some(Duration::from_millis(300)),
         ..place.script(&format!(
-            "{}; trap '' TERM INT; sleep 710002",
-            daemons(710_002)
+            "{}; trap '' TERM INT; sleep {}",
+            daemons(2),
+            marker(2)
         ))
     };
     assert_eq!(run(&spec).0.expect("runs"), Exit::TimedOut);
-    assert_eq!(processes("710002"), 0);
+    assert_eq!(left(2), 0);
 
     let (mut running, output) = start(
-        &place.script(&format!("{}; echo up; sleep 710003", daemons(710_003))),
+        &place.script(&format!("{}; echo up; sleep {}", daemons(3), marker(3))),
         None,
     );
     eventually("the command", || {
         output.lock().unwrap().stdout.contains("up")
     });
-    assert!(processes("710003") > 0);
+    assert!(left(3) > 0);
     running.killer().kill();
     running.killer().kill();
     assert_eq!(running.wait().expect("killed"), Exit::Signal(9));
     assert_eq!(running.wait().expect("told again"), Exit::Signal(9));
-    assert_eq!(processes("710003"), 0);
+    assert_eq!(left(3), 0);
     running.killer().kill();
 
     let (running, output) = start(
-        &place.script(&format!("{}; echo up; sleep 710004", daemons(710_004))),
+        &place.script(&format!("{}; echo up; sleep {}", daemons(4), marker(4))),
         None,
     );
     eventually("the command", || {
         output.lock().unwrap().stdout.contains("up")
     });
     drop(running);
-    assert_eq!(processes("710004"), 0);
+    assert_eq!(left(4), 0);
 }
 
 #[test]
 fn nothing_outlives_a_caller_that_is_killed() {
     let Some(place) = place() else { return };
     for victim in ["caller", "supervisor", "init"] {
-        let marker = format!("72000{}", victim.len());
+        // The same test may run elsewhere on this machine.
+        let marker = format!("{}{}", 20_000_000 + std::process::id(), victim.len());
         let mut caller = std::process::Command::new(crate::common::probe())
             .args([
                 "--upper",
