@@ -14,6 +14,7 @@ use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::path::{Component, Path, PathBuf};
 use std::sync::Arc;
 
+use crate::Cancellation;
 use crate::over::Over;
 use crate::permissions::Permissions;
 use launchway_context::{Filter, Verdict};
@@ -72,6 +73,8 @@ pub(crate) enum CopyError {
     NotADirectory(String),
     #[error("/{0} is a directory and cannot be replaced by a file")]
     IsADirectory(String),
+    #[error("interrupted")]
+    Cancelled,
     #[error("{act} {path}")]
     Io {
         act: &'static str,
@@ -106,6 +109,8 @@ pub(crate) struct LayerBuilder {
     links: HashMap<(u64, u64), PathBuf>,
     /// The directories being walked that come along only when something in them is taken.
     waiting: Vec<Waiting>,
+    /// Asked before each entry.
+    pub(crate) cancellation: Cancellation,
 }
 
 impl LayerBuilder {
@@ -116,6 +121,7 @@ impl LayerBuilder {
             view: Over::new(upper, below.clone()),
             links: HashMap::new(),
             waiting: Vec::new(),
+            cancellation: Cancellation::default(),
         }
     }
 
@@ -316,6 +322,9 @@ impl LayerBuilder {
         nested: bool,
         options: &CopyOptions,
     ) -> Result<()> {
+        if self.cancellation.is_cancelled() {
+            return Err(CopyError::Cancelled);
+        }
         let is_directory = entry.kind == EntryKind::Dir;
         let verdict = options
             .filter
@@ -445,22 +454,29 @@ impl LayerBuilder {
         }
         match self.entry(target)? {
             Some(existing) if existing.kind == EntryKind::Dir => {
-                if let Some(parent) = target.parent() {
-                    self.mkdir_all(parent, None, 0o755)?;
-                }
+                self.enter_parent(target)?;
                 self.take_over(target, &existing)?;
                 Ok(false)
             }
             Some(_) => Err(CopyError::NotADirectory(target.display().to_string())),
             None => {
-                if let Some(parent) = target.parent() {
-                    self.mkdir_all(parent, None, 0o755)?;
-                }
+                self.enter_parent(target)?;
                 fs::create_dir(self.upper.join(target))
                     .map_err(failed("make directory", target))?;
                 Ok(true)
             }
         }
+    }
+
+    /// Puts the directory that something goes into into the new layer, where mostly it is already: to ask for each on
+    /// the way to it, of each layer, would cost more than the copying.
+    fn enter_parent(&self, target: &Path) -> Result<()> {
+        let parent = target.parent().unwrap_or(Path::new(""));
+        let is_there = fs::symlink_metadata(self.upper.join(parent));
+        if is_there.is_ok_and(|metadata| metadata.is_dir()) {
+            return Ok(());
+        }
+        self.mkdir_all(parent, None, 0o755)
     }
 
     /// Removes what is not of the kind that comes; what is below is hidden by what is put there.
@@ -485,9 +501,7 @@ impl LayerBuilder {
         if !for_directory {
             return Ok(());
         }
-        if let Some(parent) = target.parent() {
-            self.mkdir_all(parent, None, 0o755)?;
-        }
+        self.enter_parent(target)?;
         fs::create_dir(&real).map_err(failed("make directory", target))
     }
 

@@ -364,3 +364,21 @@ fn folders_on_the_way_keep_what_they_are_in_the_image() {
         ]
     );
 }
+
+#[test]
+fn a_build_that_is_stopped_copies_no_further() {
+    let folder = tempfile::tempdir().unwrap();
+    for name in ["source", "upper"] {
+        fs::create_dir(folder.path().join(name)).unwrap();
+    }
+    let source = folder.path().join("source");
+    fill(&source, &["d 755 dir", "f 644 dir/file"]);
+    let upper = folder.path().join("upper");
+    let mut builder = LayerBuilder::new(&upper, &Stack::default());
+    builder.cancellation.cancel();
+    let tree = Over::new(&source, Stack::default());
+    let dir = Path::new("dir");
+    let copied = builder.copy(&tree, dir, dir, "/", &CopyOptions::keep_all());
+    assert!(matches!(copied, Err(CopyError::Cancelled)), "{copied:?}");
+    assert_eq!(listing(&upper), Vec::<String>::new());
+}

@@ -221,6 +221,7 @@ impl Build<'_> {
             below.clone()
         };
         let mut builder = LayerBuilder::new(working.upper(), &seen);
+        builder.cancellation = self.cancellation.clone();
         for one in &taken {
             self.place(&mut builder, tree, one, &destination, &options, step, span)?;
         }

@@ -456,6 +456,7 @@ fn materialise(
     let copy = build.engine.store.new_layer()?;
     let options = CopyOptions::keep_all();
     let mut builder = LayerBuilder::new(copy.upper(), &Stack::default());
+    builder.cancellation = build.cancellation.clone();
     let is_file = entry.is_some_and(|entry| entry.kind != EntryKind::Dir);
     let to = if is_file { "/file" } else { "/" };
     builder

@@ -147,7 +147,9 @@ impl Build<'_> {
         } else {
             let started = Instant::now();
             let working = self.engine.store.new_layer()?;
-            LayerBuilder::new(working.upper(), &Stack::default())
+            let mut builder = LayerBuilder::new(working.upper(), &Stack::default());
+            builder.cancellation = self.cancellation.clone();
+            builder
                 .copy(
                     context,
                     Path::new(""),

@@ -69,6 +69,9 @@ pub(crate) fn unreadable(error: &ContextError) -> EngineError {
 }
 
 pub(crate) fn cannot_place(error: CopyError, span: Span) -> EngineError {
+    if matches!(error, CopyError::Cancelled) {
+        return EngineError::Cancelled;
+    }
     let mut diagnostic =
         Diagnostic::error(codes::CANNOT_PLACE, error.to_string()).at(span, "while doing this");
     if let Some(cause) = std::error::Error::source(&error) {
