@@ -98,23 +98,27 @@ impl IgnoreRules {
     /// Whether a path, relative to the context and separated by slashes, is left out.
     pub fn is_excluded(&self, path: &str) -> bool {
         let path = path.trim_matches('/');
-        if path.is_empty() || path == "." {
+        if path.is_empty() || path == "." || self.rules.is_empty() {
             return false;
         }
         // Walks down from the top directory, because a rule counts for what is below a directory
         // only if it was looked at there: rules that could change nothing are skipped.
         let mut inherited = vec![false; self.rules.len()];
         let mut excluded = false;
+        let all: Vec<char> = path.chars().collect();
+        let (mut start, mut length) = (0, 0);
         let ends = path.match_indices('/').map(|(at, _)| at);
         for end in ends.chain([path.len()]) {
-            let ancestor: Vec<char> = path[..end].chars().collect();
+            length += path[start..end].chars().count();
+            start = end;
+            let ancestor = &all[..length];
             excluded = false;
             for (rule, matched) in self.rules.iter().zip(&mut inherited) {
                 if !*matched {
                     if rule.exception != excluded {
                         continue;
                     }
-                    *matched = rule.matches(&path[..end], &ancestor);
+                    *matched = rule.matches(&path[..end], ancestor);
                 }
                 if *matched {
                     excluded = !rule.exception;

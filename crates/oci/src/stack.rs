@@ -13,7 +13,7 @@ use rustix::fs::{
 };
 use rustix::io::Errno;
 
-use crate::pack::{is_whiteout, names_in};
+use crate::pack::{is_whiteout, names_in, open_dir};
 use crate::tree::inside;
 use crate::unpack::Flavour;
 use crate::xattr;
@@ -278,13 +278,19 @@ fn opaque_on_the_way(layer: &Layer, parts: &[&OsStr]) -> io::Result<bool> {
     if layer.hides_all_below()? {
         return Ok(true);
     }
-    for length in 1..=parts.len() {
-        let directory = open(layer, &parts[..length], OFlags::RDONLY | OFlags::DIRECTORY)?;
+    // Each from the one above it: from the root, the way down would be gone again for every step of it.
+    let mut above: Option<OwnedFd> = None;
+    for part in parts {
+        let directory = match &above {
+            Some(above) => open_dir(above, part)?,
+            None => open_dir(layer.open()?, part)?,
+        };
         for mark in MARKS {
             if xattr::is_opaque(&directory, mark)? {
                 return Ok(true);
             }
         }
+        above = Some(directory);
     }
     Ok(false)
 }

@@ -2,18 +2,23 @@
 //! touches nothing, so that it does not make things look used.
 
 use std::collections::BTreeSet;
+use std::ffi::OsStr;
 use std::fs;
 use std::io;
+use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
 use launchway_model::{Algorithm, Digest};
+use rustix::fs::{AtFlags, CWD, FileType, statat};
 use serde::{Deserialize, Serialize};
 
 use crate::error::At;
 use crate::held::ShutDoor;
 use crate::layers::{LAYER_FILE, MARK_FILE, PULLED_FILE};
 use crate::mark;
+use crate::pack::{names_in, open_dir};
 use crate::spec::Descriptor;
 use crate::{Compression, Hasher, Store, StoreError, TempPath};
 
@@ -86,36 +91,57 @@ struct UsageFile {
     bytes: u64,
 }
 
+/// How deep a tree is looked at when its size is told. Only what was made to be a burden lies deeper.
+const DEEPEST: usize = 1_000;
+
 /// How many bytes of the disk a tree takes: whole blocks, every inode once. What vanishes while it is
-/// looked at counts nothing.
+/// looked at counts nothing, nor does what lies a thousand directories deep.
 ///
 /// # Errors
 /// When the disk fails.
 pub fn disk_usage(path: &Path) -> io::Result<u64> {
     let mut seen = BTreeSet::new();
     let mut bytes = 0;
-    let mut waiting = vec![path.to_owned()];
-    while let Some(path) = waiting.pop() {
-        let metadata = match fs::symlink_metadata(&path) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
-            other => other?,
+    let mut waiting = Vec::new();
+    let mut look = |parent: BorrowedFd<'_>, name: &OsStr| -> io::Result<Option<Level>> {
+        let Some(stat) = unless_gone(statat(parent, name, AtFlags::SYMLINK_NOFOLLOW))? else {
+            return Ok(None);
         };
-        if metadata.is_dir() {
-            match fs::read_dir(&path) {
-                Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
-                Err(error) => return Err(error),
-                Ok(entries) => {
-                    for entry in entries {
-                        waiting.push(entry?.path());
-                    }
-                }
-            }
-        } else if metadata.nlink() > 1 && !seen.insert((metadata.dev(), metadata.ino())) {
-            continue;
+        let is_directory = FileType::from_raw_mode(stat.st_mode) == FileType::Directory;
+        if is_directory || stat.st_nlink <= 1 || seen.insert((stat.st_dev, stat.st_ino)) {
+            bytes += stat.st_blocks.cast_unsigned() * 512;
         }
-        bytes += metadata.blocks() * 512;
+        if !is_directory {
+            return Ok(None);
+        }
+        let Some(directory) = unless_gone(open_dir(parent, name))? else {
+            return Ok(None);
+        };
+        let names = names_in(&directory)?.into_iter();
+        Ok(Some((directory, names)))
+    };
+    waiting.extend(look(CWD, path.as_os_str())?);
+    while let Some((directory, names)) = waiting.last_mut() {
+        let Some(name) = names.next() else {
+            waiting.pop();
+            continue;
+        };
+        let inner = look(directory.as_fd(), OsStr::from_bytes(&name))?;
+        if waiting.len() < DEEPEST {
+            waiting.extend(inner);
+        }
     }
     Ok(bytes)
+}
+
+/// A directory, and the names in it that are still to be looked at.
+type Level = (OwnedFd, std::vec::IntoIter<Vec<u8>>);
+
+fn unless_gone<T, E: Into<io::Error>>(looked: Result<T, E>) -> io::Result<Option<T>> {
+    match looked.map_err(Into::into) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        other => other.map(Some),
+    }
 }
 
 impl Store {

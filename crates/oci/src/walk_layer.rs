@@ -13,8 +13,9 @@ use crate::pack::{is_whiteout, names_in, open_dir};
 use crate::xattr::{self, Xattrs};
 use crate::{IndexedKind, StoreError};
 
-/// The kernel takes no longer path, so nothing that lies deeper can be reached by its path.
-const LONGEST_PATH: usize = 4095;
+/// In a layer. The kernel takes paths of 4095 bytes, which includes where the layer itself is: what lies deeper cannot be
+/// reached by its path.
+const LONGEST_PATH: usize = 3584;
 
 /// Something in a layer's directory.
 pub(crate) struct Walked<'a> {
@@ -145,7 +146,7 @@ pub(crate) fn check_depth(full: &Path) -> Result<(), StoreError> {
 fn too_deep(path: PathBuf) -> StoreError {
     StoreError::NotRepresentable {
         path,
-        reason: "its path is longer than the 4095 bytes that a path may have",
+        reason: "its path is longer than 3584 bytes",
     }
 }
 
