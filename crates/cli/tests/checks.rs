@@ -350,16 +350,20 @@ fn the_checks_find_what_buildkit_finds() {
     });
     let mut wrong = wrong.into_inner().expect("no thread panics with the lock");
     wrong.sort();
-    eprintln!(
-        "{} files are checked alike",
-        compared.load(Ordering::SeqCst)
-    );
+    let compared = compared.load(Ordering::SeqCst);
+    eprintln!("{compared} of {} files are checked alike", inputs.len());
     let _ = fs::remove_dir_all(&work);
     assert!(
         wrong.is_empty(),
         "{} differ\n\n{}",
         wrong.len(),
         wrong.join("\n\n")
+    );
+    // A BuildKit that checks nothing finds nothing else, either.
+    assert!(
+        compared * 10 >= inputs.len() * 9,
+        "BuildKit checked {compared} of {}",
+        inputs.len()
     );
 }
 

@@ -1,7 +1,6 @@
 //! What a family holds its images to, before their tags are written.
 
-use serde_json::Value;
-
+use crate::family::record;
 use crate::lab::{Lab, of_kind};
 
 /// The trap that smoke tests cannot see: the base's install prefix is below a path that users mount a
@@ -98,14 +97,11 @@ fn a_budget_blocks_what_is_over_it_until_it_is_mended_or_accepted() {
     let three = three.expect("it is judged again");
     assert_eq!(three["wasted"], 0);
     assert_eq!(three["unused"], serde_json::json!(["setuid"]));
-    let record = machine.state.join("root/releases/toolbox-1.0.0-0.json");
-    if let Ok(text) = std::fs::read_to_string(record) {
-        let record: Value = serde_json::from_str(&text).expect("a record is JSON");
-        let nodes = record["nodes"].as_array().expect("a list");
-        let three = nodes.iter().find(|one| one["node"] == "tool/three");
-        let lint = &three.expect("it is recorded")["lint"];
-        assert_eq!(lint[crate::lab::platform()]["wasted"], 0, "{lint}");
-    }
+    let record = record(&registry, "launchway-record-v1.0.0");
+    let nodes = record["nodes"].as_array().expect("a list");
+    let three = nodes.iter().find(|one| one["node"] == "tool/three");
+    let lint = &three.expect("it is recorded")["lint"];
+    assert_eq!(lint[crate::lab::platform()]["wasted"], 0, "{lint}");
 
     // Too large for its platform is refused as well; the family's other images keep their own limit.
     family.append(
