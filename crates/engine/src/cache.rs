@@ -95,12 +95,13 @@ pub(crate) fn read_entry(text: &str) -> Option<(Digest, Option<Made>)> {
     Some((first.parse().ok()?, made))
 }
 
-/// Starts the hash of a step on top of some layers.
+/// Starts the hash of a step on top of some layers. Those that changed nothing do not count.
 pub(crate) fn step_key(kind: &str, below: &[Layer]) -> ContentHasher {
     let mut hasher = ContentHasher::new("launchway/step/1");
     hasher.text("kind", kind);
     let below: Vec<String> = below
         .iter()
+        .filter(|layer| layer.entries > 0)
         .map(|layer| layer.diff_id.to_string())
         .collect();
     hasher.list("below", &below);

@@ -111,7 +111,7 @@ impl Build<'_> {
                 .map_err(EngineError::io("write the step cache"))?;
         }
         Ok(StepDone {
-            layer,
+            layer: Some(layer),
             told,
             cached: false,
         })

@@ -7,6 +7,7 @@ use launchway_dockerfile::{CommandLine, Healthcheck, InstructionKind, exposed_po
 use launchway_oci::spec::{self, ContainerConfig, Empty, ImageConfig};
 
 use crate::codes;
+use crate::history::{self, bare_list, quoted_list};
 use crate::scope::Scope;
 
 /// What one stage has set itself, as against inherited.
@@ -53,6 +54,9 @@ pub(crate) fn configure(
         }
         InstructionKind::Expose(words) => {
             let mut all = Vec::new();
+            // What comes of it is a set; history tells it in the order of the words as written.
+            let mut words: Vec<&Spanned<String>> = words.iter().collect();
+            words.sort_by(|a, b| a.value.cmp(&b.value));
             for word in words {
                 for expanded in scope.words(word)? {
                     all.extend(
@@ -61,7 +65,7 @@ pub(crate) fn configure(
                     );
                 }
             }
-            let told = format!("EXPOSE {all:?}");
+            let told = format!("EXPOSE {}", bare_list(&all));
             let ports = config.exposed_ports.get_or_insert_default();
             ports.extend(all.into_iter().map(|port| (port, Empty {})));
             told
@@ -75,14 +79,14 @@ pub(crate) fn configure(
                 }
                 paths.push(path);
             }
-            let told = format!("VOLUME {paths:?}");
+            let told = format!("VOLUME {}", bare_list(&paths));
             let volumes = config.volumes.get_or_insert_default();
             volumes.extend(paths.into_iter().map(|path| (path, Empty {})));
             told
         }
         InstructionKind::Cmd(command) => {
             let arguments = command_line(command, config);
-            let told = format!("CMD {arguments:?}");
+            let told = format!("CMD {}", quoted_list(&arguments));
             config.cmd = Some(arguments);
             config.args_escaped = Some(true);
             here.cmd = true;
@@ -90,7 +94,7 @@ pub(crate) fn configure(
         }
         InstructionKind::Entrypoint(command) => {
             let arguments = command_line(command, config);
-            let told = format!("ENTRYPOINT {arguments:?}");
+            let told = format!("ENTRYPOINT {}", quoted_list(&arguments));
             config.entrypoint = Some(arguments);
             // An inherited command was meant for the inherited entrypoint.
             if !here.cmd {
@@ -100,7 +104,7 @@ pub(crate) fn configure(
         }
         InstructionKind::Shell(words) => {
             config.shell = Some(words.clone());
-            format!("SHELL {words:?}")
+            format!("SHELL {}", bare_list(words))
         }
         InstructionKind::StopSignal(signal) => {
             let signal = scope.expand(signal)?;
@@ -110,7 +114,7 @@ pub(crate) fn configure(
         }
         InstructionKind::Healthcheck(check) => {
             let check = healthcheck(check);
-            let told = format!("HEALTHCHECK {:?}", check.test);
+            let told = history::healthcheck(&check);
             config.healthcheck = Some(check);
             told
         }

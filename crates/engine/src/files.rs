@@ -129,6 +129,7 @@ impl Build<'_> {
                 CopySource::Path(path) => {
                     let word = state.scope.expand(path)?;
                     if let Some(Ok(source)) = git_source(&word).filter(|_| step.word == "ADD") {
+                        let source = (word, source);
                         let repository = self.repository(state, step, source, path.span)?;
                         taken.push(Taken::Repository(repository));
                         continue;
@@ -209,7 +210,7 @@ impl Build<'_> {
             None => context.changes(),
         };
         let hashed = changes();
-        let told = told(step, &taken, &destination);
+        let told = told(step, &taken, state)?;
         let mut claimed = match self.claim(key, at)? {
             Claim::Found(layer) => return Ok(StepDone::cached(layer, told)),
             Claim::Ours(claimed) => claimed,
@@ -368,6 +369,10 @@ impl Build<'_> {
         let workdir = absolute(&current, &word);
         state.image.config.config.working_dir = Some(workdir.clone());
         let told = format!("WORKDIR {workdir}");
+        // Every image has a root.
+        if workdir == "/" {
+            return Ok(StepDone::without_layer(told));
+        }
         let below = state.stack();
         let user = state.image.config.config.user.clone().unwrap_or_default();
         let owner = if user.is_empty() {
@@ -384,11 +389,9 @@ impl Build<'_> {
             Claim::Ours(claimed) => claimed,
         };
         let working = self.engine.store.new_layer_on(&below)?;
-        if workdir != "/" {
-            LayerBuilder::new(working.upper(), &below)
-                .make_directories(&workdir, owner, 0o755)
-                .map_err(|error| cannot_place(error, path.span))?;
-        }
+        LayerBuilder::new(working.upper(), &below)
+            .make_directories(&workdir, owner, 0o755)
+            .map_err(|error| cannot_place(error, path.span))?;
         self.commit(working, &below, claimed, state, told)
     }
 
@@ -511,30 +514,32 @@ pub(crate) fn hash_owners(
     Ok(())
 }
 
-fn told(step: &CopyStep<'_>, taken: &[Taken], destination: &str) -> String {
+/// What history says: not where it came from, and what is written in place last.
+fn told(
+    step: &CopyStep<'_>,
+    taken: &[Taken],
+    state: &StageState<'_>,
+) -> Result<String, EngineError> {
     let mut text = step.word.to_owned();
     if step.parents {
         text.push_str(" --parents");
     }
-    for (flag, value) in [
-        ("--from", step.from),
-        ("--chown", step.chown),
-        ("--chmod", step.chmod),
-    ] {
+    for (flag, value) in [("--chown", step.chown), ("--chmod", step.chmod)] {
         if let Some(value) = value {
-            text.push_str(&format!(" {flag}={}", value.value));
+            text.push_str(&format!(" {flag}={}", state.scope.expand(value)?));
         }
     }
+    let mut in_place = String::new();
     for one in taken {
         match one {
-            Taken::Files { word, .. } | Taken::Web { word, .. } => {
-                text.push_str(&format!(" {word}"));
-            }
+            Taken::Files { word, .. } => text.push_str(&format!(" {word}")),
+            Taken::Web { word, .. } => text.push_str(&format!(" {}", web::told(word))),
             Taken::Repository(repository) => text.push_str(&format!(" {}", repository.told())),
-            Taken::Text { name, .. } => text.push_str(&format!(" <<{name}")),
+            Taken::Text { name, .. } => in_place.push_str(&format!(" <<{name}")),
         }
     }
-    format!("{text} {destination}")
+    let destination = state.scope.expand(step.destination)?;
+    Ok(format!("{text}{in_place} {destination}"))
 }
 
 fn permissions(text: &str, span: Span) -> Result<Permissions, EngineError> {

@@ -19,6 +19,7 @@ mod copy;
 mod error;
 mod event;
 mod files;
+mod history;
 mod host_ca;
 mod image;
 mod limits;

@@ -230,18 +230,16 @@ impl StageState<'_> {
         &self.resolved.platform
     }
 
-    /// Takes a finished layer in; one that changed nothing leaves only a line of history.
-    pub(crate) fn add(&mut self, layer: Layer, told: String, created: Option<&String>) {
-        let empty = layer.entries == 0;
-        if !empty {
-            self.image
-                .config
-                .rootfs
-                .diff_ids
-                .push(layer.diff_id.to_string());
+    /// Takes a finished step in. Its layer counts also when it changed nothing, as in BuildKit: then
+    /// how many layers an image has follows from its Dockerfile, whatever the steps found to do.
+    fn add(&mut self, done: StepDone, created: Option<&String>) {
+        let empty = done.layer.is_none();
+        if let Some(layer) = done.layer {
+            let diff_id = layer.diff_id.to_string();
+            self.image.config.rootfs.diff_ids.push(diff_id);
             self.image.layers.push(layer);
         }
-        self.remember(told, empty, created);
+        self.remember(done.told, empty, created);
     }
 
     fn remember(&mut self, told: String, empty: bool, created: Option<&String>) {
@@ -321,6 +319,7 @@ impl<'a> Build<'a> {
                 let image = self.source_image(other, &resolved.platform, span)?;
                 let mut image = image;
                 image.config.created = None;
+                image.inherited = image.layers.len();
                 if matches!(other, StageBase::Scratch) {
                     image.config.config.working_dir = Some("/".to_owned());
                 }
@@ -360,12 +359,13 @@ impl<'a> Build<'a> {
     ) -> Result<(), EngineError> {
         let created = self.request.options.created.as_ref();
         if let InstructionKind::Arg(definitions) = &instruction.kind {
+            let mut told = "ARG".to_owned();
             for definition in definitions {
-                state
-                    .scope
-                    .declare(definition, self.request.build_args, &state.resolved.args)?;
+                let (given, global) = (self.request.build_args, &state.resolved.args);
+                told.push(' ');
+                told.push_str(&state.scope.declare(definition, given, global)?);
             }
-            state.remember(instruction.text.clone(), true, created);
+            state.remember(told, true, created);
             return Ok(());
         }
         let configured = configure(
@@ -411,7 +411,7 @@ impl<'a> Build<'a> {
                 } else {
                     Event::StepDone(step, started.elapsed())
                 });
-                state.add(done.layer, done.told, created);
+                state.add(done, created);
                 Ok(())
             }
             Err(error) => {
@@ -457,7 +457,8 @@ impl<'a> Build<'a> {
 
 /// What a step gave.
 pub(crate) struct StepDone {
-    pub(crate) layer: Layer,
+    /// None of a step that is no layer, only a line of history.
+    pub(crate) layer: Option<Layer>,
     /// What history says of it.
     pub(crate) told: String,
     pub(crate) cached: bool,
@@ -466,9 +467,18 @@ pub(crate) struct StepDone {
 impl StepDone {
     pub(crate) fn cached(layer: Layer, told: String) -> Self {
         Self {
-            layer,
+            layer: Some(layer),
             told,
             cached: true,
+        }
+    }
+
+    /// For a step that puts nothing into the image, whatever is below.
+    pub(crate) fn without_layer(told: String) -> Self {
+        Self {
+            layer: None,
+            told,
+            cached: false,
         }
     }
 }

@@ -18,6 +18,8 @@ use crate::{EngineError, codes, web};
 
 /// A repository of which it is known what it holds.
 pub(crate) struct Repository {
+    /// As it stands in the Dockerfile, with its variables filled in.
+    word: String,
     source: GitSource,
     resolved: Resolved,
     keep_git_dir: bool,
@@ -49,9 +51,12 @@ impl Repository {
         }
     }
 
-    /// As history tells of it.
+    /// As history tells of it: as it was written, unless that would tell a password.
     pub(crate) fn told(&self) -> String {
-        self.source.shown()
+        match self.source.user_info {
+            None => self.word.clone(),
+            Some(_) => self.source.shown(),
+        }
     }
 }
 
@@ -61,7 +66,7 @@ impl Build<'_> {
         &self,
         state: &StageState<'_>,
         step: &CopyStep<'_>,
-        mut source: GitSource,
+        (word, mut source): (String, GitSource),
         span: Span,
     ) -> Result<Repository, EngineError> {
         if let Some(text) = step.checksum {
@@ -97,6 +102,7 @@ impl Build<'_> {
             self.engine.repositories.resolve(&source, access)
         })?;
         Ok(Repository {
+            word,
             source,
             resolved,
             keep_git_dir,
@@ -115,12 +121,13 @@ impl Build<'_> {
             resolved,
             keep_git_dir,
             span,
+            ..
         } = repository;
-        let path = self.with_git(source, *span, |access| {
+        let checkout = self.with_git(source, *span, |access| {
             let repositories = &self.engine.repositories;
             repositories.checkout(source, resolved, *keep_git_dir, access, folder.upper())
         })?;
-        Ok((folder, path))
+        Ok((folder, checkout.path))
     }
 
     fn with_git<T>(

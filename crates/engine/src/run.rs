@@ -24,7 +24,7 @@ use crate::native::{Build, NativeEngine, StageState, StepDone};
 use crate::problems::{cannot_place, unknown_user};
 use crate::redact::Redactor;
 use crate::users::{Accounts, Identity};
-use crate::{BuildOptions, Cancellation, EngineError, Event, Step, codes, limits};
+use crate::{BuildOptions, Cancellation, EngineError, Event, Step, codes, history, limits};
 
 /// BuildKit's argument for the host name of RUN steps.
 const HOSTNAME: &str = "BUILDKIT_SANDBOX_HOSTNAME";
@@ -90,7 +90,14 @@ impl Build<'_> {
             key.text("hostname", hostname);
         }
         let key = key.finish();
-        let told = told(state, &argv);
+        let told = match &invocation {
+            // As if the shell had started it.
+            RunInvocation::Script { name, .. } => {
+                let argv = with_shell(&format!("/dev/pipes/{name}"), config);
+                history::run(&state.scope, &argv)
+            }
+            RunInvocation::Exec(_) | RunInvocation::Shell(_) => history::run(&state.scope, &argv),
+        };
         let mut claimed = match self.claim(key, step)? {
             Claim::Found(layer) => return Ok(StepDone::cached(layer, told)),
             Claim::Ours(claimed) => claimed,
@@ -245,21 +252,6 @@ pub(crate) fn environment(
         .into_iter()
         .map(|(name, value)| (name.into(), value.into()))
         .collect()
-}
-
-fn told(state: &StageState<'_>, argv: &[String]) -> String {
-    let declared: Vec<String> = state
-        .scope
-        .declared
-        .iter()
-        .filter_map(|(name, value)| value.as_ref().map(|value| format!("{name}={value}")))
-        .collect();
-    let command = argv.join(" ");
-    if declared.is_empty() {
-        format!("RUN {command}")
-    } else {
-        format!("RUN |{} {} {command}", declared.len(), declared.join(" "))
-    }
 }
 
 fn check_platform(platform: &Platform, span: Span) -> Result<(), EngineError> {

@@ -26,8 +26,8 @@ pub(crate) const PROXY_ARGS: [&str; 10] = [
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Scope {
     pub(crate) variables: BTreeMap<String, String>,
-    /// The ARGs declared so far, in order, as history shows them.
-    pub(crate) declared: Vec<(String, Option<String>)>,
+    /// The ARGs declared so far, in order.
+    pub(crate) declared: Vec<String>,
     pub(crate) escape: char,
 }
 
@@ -46,23 +46,28 @@ impl Scope {
     }
 
     /// Declares an ARG: the build argument given, else its default, else what the global scope has.
+    /// Gives what history says of it.
     pub(crate) fn declare(
         &mut self,
         definition: &ArgDef,
         given: &BTreeMap<String, String>,
         global: &BTreeMap<String, String>,
-    ) -> Result<(), Diagnostic> {
+    ) -> Result<String, Diagnostic> {
         let name = &definition.name.value;
         let value = match (given.get(name), &definition.default) {
             (Some(value), _) => Some(value.clone()),
             (None, Some(default)) => Some(self.expand(default)?),
             (None, None) => global.get(name).cloned(),
         };
-        if let Some(value) = &value {
-            self.variables.insert(name.clone(), value.clone());
-        }
-        self.declared.push((name.clone(), value));
-        Ok(())
+        self.declared.push(name.clone());
+        Ok(match value {
+            Some(value) => {
+                let told = format!("{name}={value}");
+                self.variables.insert(name.clone(), value);
+                told
+            }
+            None => name.clone(),
+        })
     }
 }
 

@@ -180,12 +180,25 @@ fn differences_name_the_path_and_both_sides() {
     let left = image("left", &[&[(FILE, "a", "1"), (FILE, "same", "")]]);
     let mut right = image("right", &[&[(FILE, "b", "1"), (FILE, "same", "")]]);
     right.config["config"] = json!({"Env": ["A=2"], "Labels": {}, "User": ""});
+    right.manifest["layers"] = json!([{}, {}]);
+    let mut left = left;
+    left.config["history"] = json!([
+        {"created_by": "RUN a # buildkit"}, {"created_by": "ENV b", "empty_layer": true},
+    ]);
+    right.config["history"] =
+        json!([{"created_by": "RUN a"}, {"created_by": "ENV b"}, {"created_by": "RUN c"}]);
     let differences = compare(&left, &right);
     let what: Vec<&str> = differences
         .iter()
         .map(|found| found.what.as_str())
         .collect();
-    assert_eq!(what, ["/a", "/b", "config.Env"]);
+    assert_eq!(what, ["/a", "/b", "config.Env", "layers", "history"]);
+    assert_eq!(differences[3].right.as_deref(), Some("2"));
+    assert_eq!(differences[4].left.as_deref(), Some("1: ENV b (no layer)"));
+    assert_eq!(
+        differences[4].right.as_deref(),
+        Some("1: ENV b\n               2: RUN c")
+    );
     assert_eq!(differences[1].left, None);
     assert_eq!(differences[2].right.as_deref(), Some(r#"["A=2"]"#));
     assert!(compare(&left, &left).is_empty());

@@ -29,8 +29,9 @@ impl fmt::Display for Difference {
     }
 }
 
-/// Everything in which the two differ, but for the history and times (see [`compare_times`]): kind, mode, owner, content,
-/// links, extended attributes of each path, and the configuration that a runtime reads.
+/// Everything in which the two differ, but for times (see [`compare_times`]): kind, mode, owner, content,
+/// links, extended attributes of each path, the configuration that a runtime reads, how many layers there are, and each line
+/// of history with whether it has a layer.
 pub fn compare(left: &Image, right: &Image) -> Vec<Difference> {
     let mut differences = Vec::new();
     let paths: BTreeSet<&Vec<u8>> = left.entries.keys().chain(right.entries.keys()).collect();
@@ -47,6 +48,7 @@ pub fn compare(left: &Image, right: &Image) -> Vec<Difference> {
         push(&mut differences, || field.to_owned(), texts);
     }
     let none = Map::new();
+    let [left_image, right_image] = [left, right];
     let [left, right] =
         [left, right].map(|image| image.config["config"].as_object().unwrap_or(&none));
     let fields: BTreeSet<&String> = left.keys().chain(right.keys()).collect();
@@ -54,7 +56,45 @@ pub fn compare(left: &Image, right: &Image) -> Vec<Difference> {
         let texts = [left, right].map(|config| config.get(field).and_then(text));
         push(&mut differences, || format!("config.{field}"), texts);
     }
+    let counts = [left_image, right_image].map(|image| Some(image.layers().to_string()));
+    push(&mut differences, || "layers".to_owned(), counts);
+    let lines = [left_image, right_image].map(history);
+    if lines[0] != lines[1] {
+        let [left, right] = [(&lines[0], &lines[1]), (&lines[1], &lines[0])]
+            .map(|(own, other)| Some(not_in(own, other)));
+        differences.push(Difference {
+            what: "history".to_owned(),
+            left,
+            right,
+        });
+    }
     differences
+}
+
+/// What history says of each instruction. Who wrote the line is no part of it, and BuildKit signs some.
+/// Of health checks the versions of BuildKit have different words.
+fn history(image: &Image) -> Vec<String> {
+    let lines = image.config["history"].as_array();
+    let told = lines.into_iter().flatten().map(|line| {
+        let by = line["created_by"].as_str().unwrap_or_default();
+        let by = by.strip_suffix(" # buildkit").unwrap_or(by);
+        let by = if by.starts_with("HEALTHCHECK ") {
+            "HEALTHCHECK"
+        } else {
+            by
+        };
+        let empty = line["empty_layer"].as_bool().unwrap_or(false);
+        format!("{by}{}", if empty { " (no layer)" } else { "" })
+    });
+    told.collect()
+}
+
+/// The numbered lines that stand elsewhere or not at all in the other history.
+fn not_in(own: &[String], other: &[String]) -> String {
+    let lines = own.iter().enumerate();
+    let lines = lines.filter(|(at, line)| other.get(*at) != Some(line));
+    let lines: Vec<String> = lines.map(|(at, line)| format!("{at}: {line}")).collect();
+    lines.join("\n               ")
 }
 
 /// Times that the left side kept, and the right side did not, or kept otherwise. `began` and `ended`

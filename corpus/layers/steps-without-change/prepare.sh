@@ -1,0 +1,3 @@
+set -e
+mkdir empty
+tar -cf empty.tar -T /dev/null
