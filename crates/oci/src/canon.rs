@@ -281,7 +281,7 @@ impl Canonical<'_> {
             .below
             .xattrs(path)
             .at("read below the layer the attributes of", path)?;
-        Ok(*own == below)
+        Ok(*own == xattr::written(below))
     }
 
     fn is_opaque(&self, directory: BorrowedFd<'_>, path: &Path) -> Result<bool, StoreError> {

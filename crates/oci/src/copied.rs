@@ -161,10 +161,8 @@ impl Copy<'_> {
         }
         let attributes = self.stack.xattrs(path).at("read the attributes of", path)?;
         for (name, value) in &attributes {
-            match lsetxattr(&full, name.as_os_str(), value, XattrFlags::empty()) {
-                Err(Errno::NOTSUP) if name.as_bytes().starts_with(b"user.") => {}
-                other => other.at("set the attributes of", &full)?,
-            }
+            let set = lsetxattr(&full, name.as_os_str(), value, XattrFlags::empty());
+            xattr::tolerate(name, set).at("set the attributes of", &full)?;
         }
         utimensat(CWD, &full, &times(entry.mtime), AtFlags::SYMLINK_NOFOLLOW)
             .at("set the time of", &full)

@@ -213,12 +213,14 @@ pub(crate) fn is_opaque_itself(layer: &Layer, path: &Path) -> io::Result<bool> {
     Ok(false)
 }
 
-/// The extended attributes of something in a layer that belong into a layer.
+/// The extended attributes of something in a layer that a stack shows.
 pub(crate) fn xattrs_in(layer: &Layer, path: &Path, kind: EntryKind) -> io::Result<xattr::Xattrs> {
     match kind {
-        EntryKind::File | EntryKind::Dir => xattr::read(open_in(layer, path, OFlags::RDONLY)?),
+        EntryKind::File | EntryKind::Dir => {
+            xattr::read_shown(open_in(layer, path, OFlags::RDONLY)?)
+        }
         // Every directory on the way was seen to be one, and layers never change.
-        _ => xattr::read_at(&layer.dir.join(path)),
+        _ => xattr::read_shown_at(&layer.dir.join(path)),
     }
 }
 

@@ -27,6 +27,7 @@ use crate::hash::{Hasher, hash_reader};
 use crate::held::{Held, ShutDoor};
 use crate::mark;
 use crate::temp::{ChangedBy, Session};
+use crate::xattr::tolerate;
 use crate::{BlobWriter, Flavour, Stack, StoreError, TempPath, Tree, Turn, WorkingLayer};
 
 /// Blobs and layers under one directory. Clones share one handle.
@@ -355,13 +356,9 @@ impl Store {
             .xattrs(Path::new(""))
             .at("read the attributes of the root below", upper)?;
         for (name, value) in &attributes {
-            rustix::fs::lsetxattr(
-                upper,
-                name.as_os_str(),
-                value,
-                rustix::fs::XattrFlags::empty(),
-            )
-            .at("set the attributes of", upper)?;
+            let flags = rustix::fs::XattrFlags::empty();
+            let set = rustix::fs::lsetxattr(upper, name.as_os_str(), value, flags);
+            tolerate(name, set).at("set the attributes of", upper)?;
         }
         Ok(layer)
     }

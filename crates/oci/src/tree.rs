@@ -98,7 +98,7 @@ pub trait Tree {
     /// When there is no symbolic link at the path.
     fn read_link(&self, path: &Path) -> io::Result<PathBuf>;
 
-    /// The extended attributes that belong into a layer: `security.capability` and `user.*`.
+    /// The extended attributes that copies have as well: `security.capability` and, of images, `user.*`.
     ///
     /// # Errors
     /// When there is no entry at the path.

@@ -16,6 +16,7 @@ use crate::index_layer::index;
 use crate::layers::{INDEX_FILE, LAYER_FILE, LayerFile, MARK_FILE, PULLED_FILE};
 use crate::mark;
 use crate::pack::pack;
+use crate::xattr::written;
 use crate::{Layer, Store, StoreError, Tree as _, Turn};
 
 /// The name under which a layer is held.
@@ -119,7 +120,8 @@ impl Store {
                 layers: vec![layer.clone()],
             };
             let path = std::path::Path::new("");
-            Some((stack.entry(path).ok()?, stack.xattrs(path).ok()?))
+            let attributes = written(stack.xattrs(path).ok()?);
+            Some((stack.entry(path).ok()?, attributes))
         };
         first == second && (!one.has_root || root(one) == root(other))
     }

@@ -2,8 +2,9 @@
 //!
 //! A layer is written with `security.capability` and nothing else: overlay's own marks describe this
 //! machine's mounts, labels of security modules describe its policy, access lists hold ids that
-//! mean nothing elsewhere, and `user.*` is what other builders leave out as well. Steps see `user.*`
-//! of images that have them, and of the steps before.
+//! mean nothing elsewhere, and `user.*` is what other builders leave out as well. A stack *shows* `user.*`
+//! all the same, of images that have them and of steps: the steps after them, copies to other stages and
+//! files that are written out have them, as with BuildKit.
 
 use std::collections::BTreeMap;
 use std::ffi::{CStr, OsStr, OsString};
@@ -22,15 +23,24 @@ fn is_written(name: &OsStr) -> bool {
     name.as_bytes() == b"security.capability"
 }
 
+/// Whether an attribute is seen in a stack, and is set on files that come out of an archive.
+fn is_shown(name: &OsStr) -> bool {
+    let plain = name.as_bytes().starts_with(b"user.") && !is_overlay(name.as_bytes());
+    plain || is_written(name)
+}
+
 /// Those of an archive's attributes that are set on files.
 pub(crate) fn wanted(xattrs: &Xattrs) -> impl Iterator<Item = (&OsStr, &[u8])> {
     xattrs
         .iter()
-        .filter(|(name, _)| {
-            let plain = name.as_bytes().starts_with(b"user.") && !is_overlay(name.as_bytes());
-            plain || is_written(name)
-        })
+        .filter(|(name, _)| is_shown(name))
         .map(|(name, value)| (name.as_os_str(), value.as_slice()))
+}
+
+/// Those of what is shown that are written into a layer.
+pub(crate) fn written(mut shown: Xattrs) -> Xattrs {
+    shown.retain(|name, _| is_written(name));
+    shown
 }
 
 /// A file system without `user.` attributes is no reason to refuse a layer; lost capabilities are.
@@ -72,10 +82,29 @@ pub(crate) fn value_at(path: &Path, name: &OsStr) -> io::Result<Option<Vec<u8>>>
 
 /// The attributes of an open file or directory that are written into a layer.
 pub(crate) fn read(file: impl AsFd) -> io::Result<Xattrs> {
+    chosen(file, is_written)
+}
+
+/// As [`read`], of what is at a path.
+pub(crate) fn read_at(path: &Path) -> io::Result<Xattrs> {
+    chosen_at(path, is_written)
+}
+
+/// The attributes of an open file or directory that a stack shows.
+pub(crate) fn read_shown(file: impl AsFd) -> io::Result<Xattrs> {
+    chosen(file, is_shown)
+}
+
+/// As [`read_shown`], of what is at a path.
+pub(crate) fn read_shown_at(path: &Path) -> io::Result<Xattrs> {
+    chosen_at(path, is_shown)
+}
+
+fn chosen(file: impl AsFd, choose: fn(&OsStr) -> bool) -> io::Result<Xattrs> {
     let file = file.as_fd();
     let mut found = Xattrs::new();
     for name in names(file)? {
-        if is_written(&name)
+        if choose(&name)
             && let Some(value) = value(file, &name)?
         {
             found.insert(name, value);
@@ -84,11 +113,10 @@ pub(crate) fn read(file: impl AsFd) -> io::Result<Xattrs> {
     Ok(found)
 }
 
-/// As [`read`], of what is at a path.
-pub(crate) fn read_at(path: &Path) -> io::Result<Xattrs> {
+fn chosen_at(path: &Path, choose: fn(&OsStr) -> bool) -> io::Result<Xattrs> {
     let mut found = Xattrs::new();
     for name in names_at(path)? {
-        if is_written(&name)
+        if choose(&name)
             && let Some(value) = value_at(path, &name)?
         {
             found.insert(name, value);
@@ -155,18 +183,23 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_capabilities_are_written() {
-        for (name, want) in [
-            ("security.capability", true),
-            ("user.mime_type", false),
-            ("user.overlay.opaque", false),
-            ("user.fuseoverlayfs.origin", false),
-            ("trusted.overlay.opaque", false),
-            ("trusted.x", false),
-            ("security.selinux", false),
-            ("system.posix_acl_access", false),
+    fn only_capabilities_are_written_and_those_of_users_are_shown() {
+        for (name, written, shown) in [
+            ("security.capability", true, true),
+            ("user.mime_type", false, true),
+            ("user.overlay.opaque", false, false),
+            ("user.fuseoverlayfs.origin", false, false),
+            ("trusted.overlay.opaque", false, false),
+            ("trusted.x", false, false),
+            ("security.selinux", false, false),
+            ("system.posix_acl_access", false, false),
         ] {
-            assert_eq!(is_written(OsStr::new(name)), want, "{name}");
+            let name = OsStr::new(name);
+            assert_eq!(
+                (is_written(name), is_shown(name)),
+                (written, shown),
+                "{name:?}"
+            );
         }
     }
 }
