@@ -1,9 +1,9 @@
 //! Repositories as folders of this machine, for ADD and for build contexts.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use launchway_dockerfile::{GitSource, GitTransport};
-use launchway_git::{Access, GitError};
+use launchway_git::{Access, Checkout, GitError};
 use launchway_oci::WorkingLayer;
 use launchway_ssh::{AgentError, Agents, Forwarded};
 
@@ -22,7 +22,7 @@ pub struct Rights<'a> {
 /// A repository whose files can be read for as long as this lives.
 pub struct CheckedOut {
     _folder: WorkingLayer,
-    path: PathBuf,
+    checkout: Checkout,
 }
 
 /// Why a repository cannot be had.
@@ -39,7 +39,12 @@ pub enum RepositoryError {
 impl CheckedOut {
     /// The folder that was asked for.
     pub fn path(&self) -> &Path {
-        &self.path
+        &self.checkout.path
+    }
+
+    /// When its commit was made, in seconds since 1970.
+    pub fn time(&self) -> i64 {
+        self.checkout.time
     }
 }
 
@@ -72,7 +77,7 @@ impl NativeEngine {
             .new_layer()
             .map_err(|error| RepositoryError::Place(Box::new(error.into())))?;
         let keep = keep_git_dir || source.keep_git_dir == Some(true);
-        let path = with_git(source, rights, cancellation, |access| {
+        let checkout = with_git(source, rights, cancellation, |access| {
             let resolved = self.repositories.resolve(source, access)?;
             let to = folder.upper();
             self.repositories
@@ -80,7 +85,7 @@ impl NativeEngine {
         })?;
         Ok(CheckedOut {
             _folder: folder,
-            path,
+            checkout,
         })
     }
 }

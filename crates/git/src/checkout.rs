@@ -14,6 +14,14 @@ use crate::program::Program;
 use crate::settle::settle;
 use crate::{Access, GitError, Repositories, Resolved};
 
+/// Files of a commit that are in a folder.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Checkout {
+    pub path: PathBuf,
+    /// When the commit was made, in seconds since 1970.
+    pub time: i64,
+}
+
 impl Repositories {
     /// Puts the files of a commit into `tree` below the empty folder `to`, and says where those of
     /// the source are. With `keep_git_dir` the `.git` stays, unless only a folder is wanted.
@@ -24,7 +32,7 @@ impl Repositories {
         keep_git_dir: bool,
         access: &Access<'_>,
         to: &Path,
-    ) -> Result<PathBuf, GitError> {
+    ) -> Result<Checkout, GitError> {
         let mirror = Mirror::lock(self, source, resolved, access)?;
         let tree = to.join("tree");
         let keep = keep_git_dir && source.folder.is_empty();
@@ -32,16 +40,17 @@ impl Repositories {
             mirror.fetch(resolved)?;
             unpack(&mirror, source, resolved, keep, &tree)
         };
-        match take() {
+        let time = match take() {
             // Nothing in a mirror was made to outlive a loss of power.
             Err(GitError::Failed { said, .. }) if tells_of_damage(&said) => {
                 mirror.clear()?;
                 let _ = fs::remove_dir_all(&tree);
-                take()?;
+                take()?
             }
             other => other?,
-        }
-        folder_of(&tree, &source.folder)
+        };
+        let path = folder_of(&tree, &source.folder)?;
+        Ok(Checkout { path, time })
     }
 }
 
@@ -66,7 +75,7 @@ fn unpack(
     resolved: &Resolved,
     keep: bool,
     tree: &Path,
-) -> Result<(), GitError> {
+) -> Result<i64, GitError> {
     fs::create_dir_all(tree).map_err(GitError::io("make a folder"))?;
     let git = mirror.git(tree)?;
     let act = "unpack the commit";
@@ -108,8 +117,9 @@ fn unpack(
         keep_repository(&git, &own, resolved, &commit)?;
         fs::remove_file(&borrowed).map_err(GitError::io("let go of a repository"))?;
     }
-    let time = Some(time).filter(|_| !source.time_of_checkout);
-    settle(tree, time, keep).map_err(GitError::io("set modes and times of files"))
+    let wanted = Some(time).filter(|_| !source.time_of_checkout);
+    settle(tree, wanted, keep).map_err(GitError::io("set modes and times of files"))?;
+    Ok(time)
 }
 
 fn submodules(git: &Program<'_>) -> Result<(), GitError> {

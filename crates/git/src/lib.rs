@@ -19,6 +19,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use launchway_dockerfile::{GitSource, is_commit};
 
+pub use checkout::Checkout;
 pub use error::GitError;
 use listing::Found;
 use program::Program;

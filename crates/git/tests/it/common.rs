@@ -94,7 +94,8 @@ impl Lab {
         let resolved = self.repositories.resolve(&source, &access)?;
         let tree = self
             .repositories
-            .checkout(&source, &resolved, keep, &access, &to)?;
+            .checkout(&source, &resolved, keep, &access, &to)?
+            .path;
         Ok((resolved, tree))
     }
 }

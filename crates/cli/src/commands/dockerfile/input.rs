@@ -3,12 +3,14 @@
 use std::any::Any;
 use std::fs::{self, File};
 use std::io::{self, Read as _};
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use launchway_context::{Context, ContextError, JunkRules, read_ignore_rules};
 use launchway_dockerfile::GitSource;
 use launchway_engine::{CheckedOut, unpack_archive};
-use launchway_observe::{Web, WebValidators};
+use launchway_observe::{Web, WebAnswer, WebValidators};
 use launchway_oci::{TempPath, Tree as _, resolve};
 
 use super::Result;
@@ -22,6 +24,8 @@ pub(super) struct Input {
     pub(super) name: String,
     pub(super) text: String,
     pub(super) context: Context,
+    /// When a repository's commit was made, or an archive was changed, in seconds since 1970.
+    pub(super) time: Option<i64>,
     /// What was unpacked for the build; removed after it.
     pub(super) held: Option<Box<dyn Any>>,
 }
@@ -81,15 +85,19 @@ pub(super) fn open(
             let mut target = received.file()?;
             io::copy(&mut io::stdin().lock(), &mut target)
                 .map_err(|error| Failure::caused("cannot read stdin", &error))?;
-            received.open("stdin", file, builder)
+            received.open("stdin", file, builder, None)
         }
         (Given::Url(url), Some(builder)) => {
             let received = Received::new(builder)?;
             let mut target = received.file()?;
             let (web, known) = (Web::default(), WebValidators::default());
-            toolbox::block_here(web.get(url, &known, &mut target))?
+            let answer = toolbox::block_here(web.get(url, &known, &mut target))?
                 .map_err(|error| Failure::caused(format!("cannot get {}", shown(url)), &error))?;
-            received.open(&shown(url), file, builder)
+            let modified = match answer {
+                WebAnswer::New { modified, .. } => modified,
+                WebAnswer::Unchanged => None,
+            };
+            received.open(&shown(url), file, builder, modified)
         }
         (Given::Repository(source), Some(builder)) => {
             let taken = repository::check_out(source, keys, builder)?;
@@ -120,6 +128,7 @@ fn of_repository(taken: CheckedOut, file: Option<&Path>) -> Result<Input> {
         text: utf8(&name, bytes)?,
         name,
         context,
+        time: Some(taken.time()),
         held: Some(Box::new(taken)),
     })
 }
@@ -160,6 +169,7 @@ fn of_folder(folder: &Path, file: Option<&Path>) -> Result<Input> {
         text: utf8(&name, bytes)?,
         name,
         context,
+        time: None,
         held: None,
     })
 }
@@ -216,14 +226,23 @@ impl Received {
             .map_err(|error| Failure::caused("cannot make room for the context", &error))
     }
 
-    fn open(self, from: &str, file: Option<&Path>, builder: &Builder) -> Result<Input> {
+    /// `modified` is what the server says of it.
+    fn open(
+        self,
+        from: &str,
+        file: Option<&Path>,
+        builder: &Builder,
+        modified: Option<i64>,
+    ) -> Result<Input> {
         let folder = self.held.path().join(Self::FOLDER);
         let sent = self.held.path().join(Self::FILE);
         // Where a user has only one id, everything is root's.
         let owner = builder.state.ends_with("single").then_some((0, 0));
+        let before = SystemTime::now();
         let is_archive = unpack_archive(&sent, &folder, owner).map_err(|error| {
             Failure::caused(format!("cannot unpack the context from {from}"), &error)
         })?;
+        let time = modified.or_else(|| newest(&folder, before));
         let (name, bytes) = if is_archive {
             self.dockerfile_inside(&folder, from, file)?
         } else if file.is_some() {
@@ -250,6 +269,7 @@ impl Received {
             text: utf8(&name, bytes)?,
             name,
             context,
+            time,
             held: Some(Box::new(self.held)),
         })
     }
@@ -303,6 +323,29 @@ fn shown(url: &str) -> String {
     let (authority, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
     let host = authority.rsplit('@').next().unwrap_or_default();
     format!("{scheme}://{host}{path}")
+}
+
+/// The latest time of what was unpacked, in seconds since 1970. What the archive says nothing about got
+/// the time of unpacking, and does not count.
+fn newest(folder: &Path, before: SystemTime) -> Option<i64> {
+    let before = before.duration_since(UNIX_EPOCH).ok()?.as_secs();
+    let before = i64::try_from(before).ok()?;
+    let mut newest = None;
+    let mut waiting = vec![folder.to_owned()];
+    while let Some(next) = waiting.pop() {
+        for entry in fs::read_dir(next).into_iter().flatten().flatten() {
+            let Ok(found) = entry.path().symlink_metadata() else {
+                continue;
+            };
+            if found.mtime() < before {
+                newest = newest.max(Some(found.mtime()));
+            }
+            if found.is_dir() {
+                waiting.push(entry.path());
+            }
+        }
+    }
+    newest
 }
 
 fn utf8(name: &str, bytes: Vec<u8>) -> Result<String> {

@@ -12,13 +12,19 @@ pub(super) const EPOCH: &str = "SOURCE_DATE_EPOCH";
 
 const MULTI_PLATFORM: &str = "BUILDKIT_MULTI_PLATFORM";
 
+/// The word for the time of the context.
+const CONTEXT: &str = "context";
+
 /// The epoch: the argument, or what the Dockerfile gives it before the first FROM. Empty, it is none.
+/// `context` is the time of a repository or an archive that is the context, and of a folder none; steps
+/// that declare the argument then see the number.
 pub(super) fn epoch(
-    build_args: &BTreeMap<String, String>,
+    build_args: &mut BTreeMap<String, String>,
     file: &Dockerfile,
     platform: &Platform,
+    context_time: Option<i64>,
 ) -> Result<Option<i64>> {
-    let default = || {
+    let default = |build_args: &BTreeMap<String, String>| {
         let inputs = BuildInputs {
             target: None,
             build_args,
@@ -28,14 +34,21 @@ pub(super) fn epoch(
         };
         global_argument(file, &inputs, EPOCH)
     };
-    let said = build_args.get(EPOCH).cloned().or_else(default);
+    let said = build_args.get(EPOCH).cloned();
+    let said = said.or_else(|| default(build_args));
     let Some(text) = said.filter(|text| !text.is_empty()) else {
         return Ok(None);
     };
+    if text == CONTEXT {
+        let seconds = context_time.map_or_else(String::new, |time| time.to_string());
+        build_args.insert(EPOCH.to_owned(), seconds);
+        return Ok(context_time);
+    }
     let seconds = text.parse().map_err(|_| {
         Failure::usage(
             format!("{EPOCH}={text} is no number of seconds"),
-            "give seconds since 1970",
+            "give seconds since 1970, or `context` for the time of a repository or an archive that is \
+             the build context; names of stages and named contexts are not taken",
         )
     })?;
     Ok(Some(seconds))
