@@ -13,6 +13,8 @@ use crate::EngineError;
 pub struct Image {
     pub config: spec::ImageConfig,
     pub layers: Vec<Layer>,
+    /// How many of these layers came with the image that it was built on.
+    pub inherited: usize,
 }
 
 impl Image {
@@ -30,6 +32,7 @@ impl Image {
                 ..spec::ImageConfig::default()
             },
             layers: Vec::new(),
+            inherited: 0,
         }
     }
 

@@ -17,6 +17,8 @@ use crate::spec::media;
 pub enum Compression {
     Gzip,
     Zstd,
+    /// Not at all.
+    Uncompressed,
 }
 
 impl Compression {
@@ -26,6 +28,7 @@ impl Compression {
         match self {
             Self::Gzip => media::LAYER_GZIP,
             Self::Zstd => media::LAYER_ZSTD,
+            Self::Uncompressed => media::LAYER_TAR,
         }
     }
 }
@@ -69,6 +72,7 @@ pub(crate) fn threads() -> usize {
 pub(crate) enum Encoder<W: Write + Send + 'static> {
     Gzip(ParallelGzip<W>),
     Zstd(Box<zstd::stream::write::Encoder<'static, W>>),
+    Plain(W),
 }
 
 impl<W: Write + Send + 'static> Encoder<W> {
@@ -83,6 +87,7 @@ impl<W: Write + Send + 'static> Encoder<W> {
                 encoder.include_checksum(true)?;
                 Ok(Self::Zstd(Box::new(encoder)))
             }
+            Compression::Uncompressed => Ok(Self::Plain(out)),
         }
     }
 
@@ -90,6 +95,7 @@ impl<W: Write + Send + 'static> Encoder<W> {
         match self {
             Self::Gzip(encoder) => encoder.finish(),
             Self::Zstd(encoder) => encoder.finish(),
+            Self::Plain(out) => Ok(out),
         }
     }
 }
@@ -99,6 +105,7 @@ impl<W: Write + Send + 'static> Write for Encoder<W> {
         match self {
             Self::Gzip(encoder) => encoder.write(bytes),
             Self::Zstd(encoder) => encoder.write(bytes),
+            Self::Plain(out) => out.write(bytes),
         }
     }
 

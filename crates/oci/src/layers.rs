@@ -1,7 +1,7 @@
 //! How layers come into the store and what is remembered about them.
 
 use std::fs;
-use std::io::{self, BufReader, Read, Write};
+use std::io::{self, Read, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
@@ -279,26 +279,48 @@ impl Store {
         diff_id: &Digest,
         compression: Compression,
     ) -> Result<Descriptor, StoreError> {
+        self.blob_of(diff_id, compression, Pulled::Kept)
+    }
+
+    /// As [`compressed`](Self::compressed), but a layer that came with another compression gets this one.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn compressed_anew(
+        &self,
+        diff_id: &Digest,
+        compression: Compression,
+    ) -> Result<Descriptor, StoreError> {
+        self.blob_of(diff_id, compression, Pulled::Anew)
+    }
+
+    fn blob_of(
+        &self,
+        diff_id: &Digest,
+        compression: Compression,
+        came: Pulled,
+    ) -> Result<Descriptor, StoreError> {
         let layer = self.require(diff_id)?;
-        if let Some(found) = self.known_blob(&layer, compression)? {
+        if let Some(found) = self.known_blob(&layer, compression, came)? {
             return Ok(found);
         }
         let _lock = self.turn(diff_id.hex())?;
-        if let Some(found) = self.known_blob(&layer, compression)? {
+        if let Some(found) = self.known_blob(&layer, compression, came)? {
             return Ok(found);
         }
         let mut sink = TarSink::new(self, Some(compression), diff_id.algorithm())?;
         let pulled = self.remembered(&layer, PULLED_FILE)?;
-        let plain = match &pulled {
+        let came_as = match &pulled {
             Some(pulled) => self.open_blob(&parse(&pulled.digest, &layer)?).ok(),
             None => None,
         };
-        if let Some(plain) = plain {
-            let mut plain = BufReader::with_capacity(256 * 1024, plain);
-            io::copy(&mut plain, &mut sink).map_err(|source| StoreError::Read {
+        if let Some(blob) = came_as {
+            let read = |source| StoreError::Read {
                 what: "blob of a layer",
                 source,
-            })?;
+            };
+            let mut plain = decompressed(blob).map_err(read)?;
+            io::copy(&mut plain, &mut sink).map_err(read)?;
         } else {
             pack(&layer.dir, layer.has_root, self.flavour(), &mut sink)?;
         }
@@ -318,11 +340,12 @@ impl Store {
         &self,
         layer: &Layer,
         compression: Compression,
+        came: Pulled,
     ) -> Result<Option<Descriptor>, StoreError> {
         for file in [PULLED_FILE, compression.file()] {
             if let Some(found) = self.remembered(layer, file)?
                 && self.has_blob(&parse(&found.digest, layer)?)
-                && !is_plain(&found.media_type)
+                && fits(&found.media_type, compression, came)
             {
                 return Ok(Some(found));
             }
@@ -385,6 +408,7 @@ impl Compression {
         match self {
             Self::Gzip => "gzip.json",
             Self::Zstd => "zstd.json",
+            Self::Uncompressed => "plain.json",
         }
     }
 }
@@ -410,8 +434,23 @@ fn is_layer(media_type: &str) -> bool {
     TYPES.iter().any(|start| media_type.starts_with(start)) && known_codec(media_type)
 }
 
-fn is_plain(media_type: &str) -> bool {
-    media_type.ends_with(".tar")
+/// What becomes of the blob that a layer was pulled as.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Pulled {
+    /// It stays, so that its digest does.
+    Kept,
+    /// It makes room for one of another compression.
+    Anew,
+}
+
+/// Whether a blob of this type will do.
+fn fits(media_type: &str, compression: Compression, came: Pulled) -> bool {
+    let is_asked_for = match compression {
+        Compression::Gzip => media_type.ends_with("gzip"),
+        Compression::Zstd => media_type.ends_with("zstd"),
+        Compression::Uncompressed => media_type.ends_with(".tar"),
+    };
+    is_asked_for || came == Pulled::Kept && !media_type.ends_with(".tar")
 }
 
 fn descriptor(media_type: &str, digest: &Digest, size: u64) -> Descriptor {

@@ -45,7 +45,7 @@ mod xattr;
 
 pub use compress::Compression;
 pub use error::{StoreError, UnpackError};
-pub use export::{ExportedFiles, write_files_to_folder, write_files_to_tar};
+pub use export::{ExportedFiles, Stale, write_files_to_folder, write_files_to_tar};
 pub use hash::{Hasher, hash_reader};
 pub use held::ShutDoor;
 pub use index::{Conflict, ConflictKind, IndexError, IndexedKind, IndexedPath, PathIndex};

@@ -236,6 +236,7 @@ impl Store {
             PULLED_FILE,
             Compression::Gzip.file(),
             Compression::Zstd.file(),
+            Compression::Uncompressed.file(),
         ];
         let usage = home.join(USAGE_FILE);
         let known: Option<UsageFile> = fs::read(&usage)

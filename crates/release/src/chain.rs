@@ -121,7 +121,7 @@ async fn build(
         .await?;
     made_of(
         shop.puller.store(),
-        shop.settings.compression,
+        shop.settings.compression.into(),
         image,
         &below.layers,
     )

@@ -233,7 +233,11 @@ fn image_of_layout(
             }
         });
     }
-    Ok(Image { config, layers })
+    Ok(Image {
+        config,
+        layers,
+        inherited: 0,
+    })
 }
 
 /// The image of a tag, or else the only one: buildx does not mind a tag that is not there when there

@@ -211,6 +211,7 @@ impl Puller {
         Ok(Image {
             config: remote.config.clone(),
             layers,
+            inherited: 0,
         })
     }
 

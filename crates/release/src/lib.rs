@@ -44,4 +44,4 @@ pub use project::{ContextDigests, ImageSource, Project, ProjectProblems};
 pub use record::RunFacts;
 pub use survey::{Survey, Surveyed, survey};
 pub use transaction::{Outcome, Workshop, execute};
-pub use work::BuildSettings;
+pub use work::{BuildSettings, Packing};

@@ -11,7 +11,6 @@ use launchway_engine::{
     BuildOptions, BuildRequest, Cancellation, Event, Image, NativeEngine, Secrets,
 };
 use launchway_model::{Digest, Platform, Reference};
-use launchway_oci::Compression;
 use launchway_oci::spec::{Annotations, Descriptor, media};
 use launchway_registry::ManifestTarget;
 use launchway_ssh::Agents;
@@ -24,7 +23,7 @@ use crate::error::ReleaseError;
 use crate::images::{PinnedImages, Puller, blocking};
 use crate::publish::push_image;
 use crate::web::WebFiles;
-use crate::work::{Made, made_of};
+use crate::work::{Made, Packing, made_of};
 
 /// What to build.
 pub struct SingleBuild {
@@ -94,6 +93,15 @@ pub enum AnnotationPlace {
     ManifestDescriptor,
     Index,
     IndexDescriptor,
+}
+
+/// Where an image is pushed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PushTo {
+    /// One without a tag gets `latest`, as with Docker.
+    pub reference: Reference,
+    /// No tag is written: the image is there under its digest.
+    pub by_digest: bool,
 }
 
 /// A built image with its layers compressed and its documents written; all is in the local store.
@@ -207,7 +215,7 @@ impl SingleImage {
     pub async fn pack(
         &self,
         puller: &Puller,
-        compression: Compression,
+        packing: Packing,
         annotations: &[ImageAnnotation],
     ) -> Result<PackedImage, ReleaseError> {
         let store = puller.store();
@@ -223,7 +231,7 @@ impl SingleImage {
         let mut made = Vec::new();
         let mut manifests = Vec::new();
         for (platform, image) in &self.images {
-            let mut one = made_of(store, compression, image.clone(), &[]).await?;
+            let mut one = made_of(store, packing, image.clone(), &[]).await?;
             if let Some(found) = at(AnnotationPlace::Manifest, Some(platform)) {
                 one.manifest = annotated(&one.manifest, found);
             }
@@ -264,6 +272,13 @@ impl PackedImage {
         &self.document.digest
     }
 
+    /// How many bytes each layer of one of the platforms has as it travels.
+    pub fn layer_sizes(&self, platform: usize) -> Vec<u64> {
+        let layers = self.made.get(platform).map(|(_, made)| &made.layers);
+        let layers = layers.into_iter().flatten();
+        layers.map(|layer| layer.descriptor.size).collect()
+    }
+
     /// The digest of the configuration, of an image that is no index.
     pub fn config_digest(&self) -> Option<&Digest> {
         match self.made.as_slice() {
@@ -274,26 +289,27 @@ impl PackedImage {
         }
     }
 
-    /// Pushes to every reference; one without a tag gets `latest`, as with Docker.
-    pub async fn push(
-        &self,
-        puller: &Puller,
-        references: &[Reference],
-    ) -> Result<(), ReleaseError> {
-        for reference in references {
+    /// Pushes to every place.
+    pub async fn push(&self, puller: &Puller, places: &[PushTo]) -> Result<(), ReleaseError> {
+        for PushTo {
+            reference,
+            by_digest,
+        } in places
+        {
             try_join_all(
                 self.made
                     .iter()
                     .map(|(_, made)| push_image(puller, made, &reference.repository)),
             )
             .await?;
-            let tag = match &reference.tag {
-                Some(tag) => tag.clone(),
-                None => "latest"
-                    .parse()
-                    .map_err(|error| ReleaseError::Broken(format!("the default tag: {error}")))?,
-            };
-            let target = ManifestTarget::Tag(tag);
+            let target =
+                match &reference.tag {
+                    _ if *by_digest => ManifestTarget::Digest,
+                    Some(tag) => ManifestTarget::Tag(tag.clone()),
+                    None => ManifestTarget::Tag("latest".parse().map_err(|error| {
+                        ReleaseError::Broken(format!("the default tag: {error}"))
+                    })?),
+                };
             debug_assert!(
                 media::is_index(&self.document.media_type)
                     || media::is_manifest(&self.document.media_type)

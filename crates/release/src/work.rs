@@ -14,7 +14,7 @@ use launchway_engine::{
 use launchway_manifest::Overrides;
 use launchway_model::{Digest, Platform, Repository, StepLimits};
 use launchway_oci::spec::{Descriptor, ImageConfig};
-use launchway_oci::{Compression, PathIndex, Store};
+use launchway_oci::{Compression, PathIndex, Store, StoreError};
 use launchway_plan::{BuildRecipe, Make, Node, NodeId, NodeState, Plan};
 use launchway_ssh::Agents;
 use tokio::sync::{OnceCell, Semaphore};
@@ -157,6 +157,7 @@ impl Shop {
         Ok(Image {
             config: made.config.clone(),
             layers,
+            inherited: 0,
         })
     }
 
@@ -324,7 +325,7 @@ impl Works {
                                 .await?;
                             made_of(
                                 shop.puller.store(),
-                                shop.settings.compression,
+                                shop.settings.compression.into(),
                                 image,
                                 &known,
                             )
@@ -408,11 +409,39 @@ impl Drop for Report {
     }
 }
 
+/// How layers get their blobs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Packing {
+    pub compression: Compression,
+    /// Layers of a base image get this compression as well, and other digests with it.
+    pub force: bool,
+}
+
+impl From<Compression> for Packing {
+    /// Layers of a base image stay what they are.
+    fn from(compression: Compression) -> Self {
+        Self {
+            compression,
+            force: false,
+        }
+    }
+}
+
+impl Packing {
+    fn blob(self, store: &Store, diff_id: &Digest) -> Result<Descriptor, StoreError> {
+        if self.force {
+            store.compressed_anew(diff_id, self.compression)
+        } else {
+            store.compressed(diff_id, self.compression)
+        }
+    }
+}
+
 /// An image of the engine with its layers compressed and its documents written. Layers that are
 /// `known` stay as they are.
 pub(crate) async fn made_of(
     store: &Store,
-    compression: Compression,
+    packing: Packing,
     image: Image,
     known: &[MadeLayer],
 ) -> Result<Made, ReleaseError> {
@@ -426,7 +455,7 @@ pub(crate) async fn made_of(
             layers.push(match inherited {
                 Some(known) => known.clone(),
                 None => MadeLayer {
-                    descriptor: store.compressed(&layer.diff_id, compression)?,
+                    descriptor: packing.blob(&store, &layer.diff_id)?,
                     diff_id,
                     origin: None,
                 },

@@ -1,7 +1,7 @@
 //! `launchway lint`.
 
 use clap::Args;
-use launchway_lint::{Allow, Glob, Level, Limit, Policy, Rule, lint, parse_bytes, to_json};
+use launchway_lint::{Allow, Glob, Level, Limit, Policy, Report, Rule, lint, parse_bytes, to_json};
 use launchway_release::{Survey, survey};
 use launchway_transfer::{Places, Unpacked, image, unpacked};
 use serde_json::{Value, json};
@@ -153,12 +153,7 @@ pub(crate) fn run(arguments: &Arguments, settings: &Settings) -> Result {
             size(report.shipped),
             count(report.layers.len(), "layer", "layers"),
         );
-        text.push_str(&show_lint::layers(&report, &style));
-        if !report.findings.is_empty() {
-            text.push('\n');
-            text.push_str(&show_lint::findings(&report, &style));
-        }
-        text.push_str(&format!("\n{}\n", show_lint::summary(&report)));
+        text.push_str(&told(&report, &style));
         super::print(&text);
     }
     for (allow, used) in policy.allows.iter().zip(&report.allowed) {
@@ -182,6 +177,17 @@ pub(crate) fn run(arguments: &Arguments, settings: &Settings) -> Result {
         help: None,
         exit: Exit::Failed,
     })
+}
+
+/// A report in full: the layers, the findings, the sums.
+pub(super) fn told(report: &Report, style: &Style) -> String {
+    let mut text = show_lint::layers(report, style);
+    if !report.findings.is_empty() {
+        text.push('\n');
+        text.push_str(&show_lint::findings(report, style));
+    }
+    text.push_str(&format!("\n{}\n", show_lint::summary(report)));
+    text
 }
 
 /// How many of an image's layers are those of its base.

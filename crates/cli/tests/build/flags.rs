@@ -209,6 +209,73 @@ fn the_dockerfile_may_say_the_epoch() {
 }
 
 #[test]
+fn the_context_may_say_the_epoch() {
+    let lab = lab();
+    let layout = lab.path("layout");
+    let output = format!("type=oci,tar=false,dest={}", layout.display());
+    let created = || {
+        let image = flatten(&layout, None).expect("reading the layout");
+        let _ = fs::remove_dir_all(&layout);
+        image.config["created"]
+            .as_str()
+            .map(|text| text[..10].to_owned())
+    };
+    let asked = ["-o", &output, "--build-arg", "SOURCE_DATE_EPOCH=context"];
+    // A folder has no time of its own.
+    lab.digest(&asked);
+    assert!(created() > Some("2020".to_owned()));
+    let mut tar = tar::Builder::new(Vec::new());
+    for (path, content, time) in [
+        ("Dockerfile", "FROM scratch\nCOPY deep /\n", 1),
+        ("deep/f", "file", 1_000_000_000),
+    ] {
+        let mut header = tar::Header::new_ustar();
+        header.set_mode(0o644);
+        header.set_mtime(time);
+        header.set_size(content.len() as u64);
+        tar.append_data(&mut header, path, content.as_bytes())
+            .expect("writing to memory");
+    }
+    let archive = tar.into_inner().expect("writing to memory");
+    let built = lab.build_with_stdin(&[&asked[..], &["-"]].concat(), &archive);
+    assert!(
+        built.status.success(),
+        "{}",
+        String::from_utf8_lossy(&built.stderr)
+    );
+    assert_eq!(created().as_deref(), Some("2001-09-09"));
+}
+
+#[test]
+fn layers_are_compressed_as_it_is_asked_for() {
+    const GZIP: &str = "application/vnd.oci.image.layer.v1.tar+gzip";
+    const ZSTD: &str = "application/vnd.oci.image.layer.v1.tar+zstd";
+    const PLAIN: &str = "application/vnd.oci.image.layer.v1.tar";
+    let (lab, elsewhere) = (lab(), lab());
+    let base = elsewhere.path("base");
+    elsewhere.digest(&["-o", &format!("type=oci,tar=false,dest={}", base.display())]);
+    lab.write("Dockerfile", "FROM base\nCOPY g /h\n");
+    let layout = lab.path("layout");
+    let context = format!("base=oci-layout://{}", base.display());
+    let types = |more: &str| -> Vec<String> {
+        let _ = fs::remove_dir_all(&layout);
+        let output = format!("type=oci,tar=false,dest={},{more}", layout.display());
+        lab.digest(&["--build-context", &context, "-o", &output]);
+        let image = flatten(&layout, None).expect("reading the layout");
+        let layers = image.manifest["layers"].as_array().expect("layers");
+        let told = layers.iter().map(|layer| layer["mediaType"].as_str());
+        told.flatten().map(str::to_owned).collect()
+    };
+    assert_eq!(types("compression=zstd"), [GZIP, GZIP, ZSTD]);
+    assert_eq!(types("compression=uncompressed"), [GZIP, GZIP, PLAIN]);
+    let all = types("compression=zstd,force-compression=true");
+    assert_eq!(all, [ZSTD, ZSTD, ZSTD]);
+    let all = types("compression=uncompressed,force-compression=true");
+    assert_eq!(all, [PLAIN, PLAIN, PLAIN]);
+    assert_eq!(types("compression=gzip"), [GZIP, GZIP, GZIP]);
+}
+
+#[test]
 fn one_platform_may_be_an_index() {
     let lab = lab();
     let (id, layout) = (lab.path("id"), lab.path("layout"));

@@ -54,6 +54,54 @@ fn told(report: &Value) -> Vec<String> {
     told.collect()
 }
 
+#[test]
+fn a_build_is_judged_before_it_goes_anywhere() {
+    const NAME: &str = "a_build_is_judged_before_it_goes_anywhere";
+    let Some(lab) = Lab::with_busybox(NAME, &format!("{BUSYBOX}{WASTEFUL}")) else {
+        return;
+    };
+    let layout = lab.path("judged");
+    let output = format!("type=oci,tar=false,dest={}", layout.display());
+    let flags = ["--lint", "-o", &output];
+    let refused = lab.build(&flags);
+    assert_eq!(refused.code, Some(1), "{}", refused.stderr);
+    for words in [
+        "error[secret-file]",
+        "made by layer",
+        "does not pass: linux/",
+    ] {
+        assert!(
+            refused.stderr.contains(words),
+            "{words}: {}",
+            refused.stderr
+        );
+    }
+    assert!(!layout.exists());
+    lab.write("Dockerfile", "FROM scratch\nCOPY busybox /bin/\n");
+    let passed = lab.build(&flags);
+    assert_eq!(passed.code, Some(0), "{}", passed.stderr);
+    assert!(
+        passed.stderr.contains("nothing found;"),
+        "{}",
+        passed.stderr
+    );
+    assert!(layout.exists());
+    let mut command = lab.command(&flags);
+    let told = outcome(command.args(["--format", "json"]));
+    let lines = told
+        .stdout
+        .lines()
+        .map(|line| serde_json::from_str::<Value>(line).expect("JSON"));
+    let linted = lines
+        .into_iter()
+        .find(|line| line["event"] == "linted")
+        .expect("an event");
+    assert_eq!(
+        (&linted["passed"], &linted["findings"]),
+        (&true.into(), &Vec::<Value>::new().into())
+    );
+}
+
 const WASTEFUL: &str = r#"ARG NPM_TOKEN
 RUN b=/bin/busybox; $b mkdir -p /root /opt/a /var/lib/apt/lists && $b dd if=/dev/zero of=/var/lib/apt/lists/x_Packages bs=1000 count=300
 RUN b=/bin/busybox; $b dd if=/dev/urandom of=/opt/a/big bs=1000 count=1500; $b dd if=/dev/urandom of=/opt/gone bs=1000 count=200; echo "//host/:_authToken=s3cr3tvalue" > /root/.npmrc

@@ -10,7 +10,7 @@ use std::process::Command;
 
 use launchway_testkit::peers;
 
-use crate::lab::{BUSYBOX, Lab, is_root, lacking};
+use crate::lab::{BUSYBOX, Lab, is_root, lacking, outcome};
 
 const EPOCH: &str = "SOURCE_DATE_EPOCH=1000000000";
 
@@ -43,6 +43,10 @@ fn attributes() -> Vec<u8> {
     header.set_size(4);
     header.set_mtime(1_000_000_000);
     tar.append_data(&mut header, "capable", &b"file"[..])
+        .expect("writing to memory");
+    tar.append_pax_extensions([("SCHILY.xattr.user.note", &b"kept"[..])])
+        .expect("writing to memory");
+    tar.append_data(&mut header, "noted", &b"file"[..])
         .expect("writing to memory");
     tar.into_inner().expect("writing to memory")
 }
@@ -338,6 +342,53 @@ fn a_folder_is_laid_over_what_is_there() {
     );
     let left = fs::read_dir(&target).expect("listing").count();
     assert_eq!(left, 4, "no temporary file stays");
+}
+
+#[test]
+fn what_is_stale_goes_where_it_is_asked_for() {
+    let lab = Lab::new("FROM scratch\nCOPY files /\n");
+    for file in ["files/dir/new", "files/file"] {
+        lab.write(file, "new");
+    }
+    let (target, outside) = (lab.path("here/target"), lab.path("outside"));
+    fs::create_dir_all(outside.join("kept")).expect("making a folder");
+    fs::create_dir_all(target.join("dir/old/deep")).expect("making a folder");
+    fs::write(target.join("stale"), "old").expect("writing");
+    symlink(&outside, target.join("link")).expect("linking");
+    let output = format!("type=local,mode=delete,dest={}", target.display());
+    // Not below the current directory, this has to be said.
+    let refused = lab.build(&["-o", &output]);
+    assert_eq!(refused.code, Some(2), "{}", refused.stderr);
+    assert!(refused.stderr.contains("--allow=buildx.local.delete"));
+    let around = format!("type=local,mode=delete,dest={}", lab.path("here").display());
+    let mut at_the_top = lab.command(&["-o", &around]);
+    let refused = outcome(at_the_top.current_dir(lab.path("here")));
+    assert_eq!(refused.code, Some(2), "{}", refused.stderr);
+    assert!(target.join("stale").exists());
+    let mut above = lab.command(&["-o", "type=local,mode=delete,dest=target"]);
+    let built = outcome(above.current_dir(lab.path("here")));
+    assert_eq!(built.code, Some(0), "{}", built.stderr);
+    let names = |path: &Path| -> Vec<String> {
+        let entries = fs::read_dir(path).expect("listing");
+        let mut names: Vec<String> = entries
+            .map(|entry| {
+                entry
+                    .expect("listing")
+                    .file_name()
+                    .to_string_lossy()
+                    .into_owned()
+            })
+            .collect();
+        names.sort();
+        names
+    };
+    assert_eq!(names(&target), ["dir", "file"]);
+    assert_eq!(names(&target.join("dir")), ["new"]);
+    assert!(outside.join("kept").exists(), "no link is followed");
+    fs::write(target.join("stale"), "old").expect("writing");
+    let allowed = lab.build(&["-o", &output, "--allow=buildx.local.delete"]);
+    assert_eq!(allowed.code, Some(0), "{}", allowed.stderr);
+    assert_eq!(names(&target), ["dir", "file"]);
 }
 
 #[test]

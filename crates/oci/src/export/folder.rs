@@ -5,6 +5,7 @@
 //! into it. So every directory is opened beneath one handle without following links, and whatever is
 //! no directory is replaced by a rename, never written through.
 
+use std::collections::BTreeSet;
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::io;
@@ -21,9 +22,18 @@ use rustix::io::Errno;
 
 use super::{ExportedFiles, Found, each};
 use crate::error::At;
+use crate::pack::names_in;
 use crate::remove::remove_tree;
 use crate::unpack::times;
 use crate::{EntryKind, StoreError};
+
+/// What becomes of what is in the folder and in no image.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stale {
+    Keep,
+    /// It goes, once all else is written.
+    Remove,
+}
 
 /// Writes the files of images into an existing folder. A directory that is there is kept with all
 /// that is in it and takes over the mode of the image's; anything else of the same name is replaced.
@@ -36,6 +46,7 @@ pub fn write_files_to_folder(
     images: &[ExportedFiles],
     mtime: Option<i64>,
     folder: &Path,
+    stale: Stale,
     stop: &dyn Fn() -> bool,
 ) -> Result<(), StoreError> {
     let root = openat(
@@ -52,13 +63,22 @@ pub fn write_files_to_folder(
         directories: Vec::new(),
         next: 0,
     };
+    let mut written = BTreeSet::new();
     each(images, mtime, &mut |found| {
         if stop() {
             let error = io::Error::other("stopped");
             return Err(error).at("write", writer.at(found.path));
         }
+        if stale == Stale::Remove {
+            written.insert(found.path.to_owned());
+        }
         writer.entry(found)
     })?;
+    if stale == Stale::Remove {
+        writer.last_parent = None;
+        let root = writer.directory(Path::new(""))?;
+        writer.remove_others(&root, Path::new(""), &written)?;
+    }
     writer.finish_directories()
 }
 
@@ -252,6 +272,30 @@ impl FolderWriter<'_> {
             ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS,
         )
         .at("open", self.at(path))
+    }
+
+    /// Removes what was not written, by the names in directories that are open, never through a link.
+    fn remove_others(
+        &self,
+        directory: &OwnedFd,
+        path: &Path,
+        written: &BTreeSet<PathBuf>,
+    ) -> Result<(), StoreError> {
+        for name in names_in(directory).at("list", self.at(path))? {
+            let name = OsStr::from_bytes(&name);
+            let child = path.join(name);
+            if !written.contains(&child) {
+                remove_tree(directory.as_fd(), name).at("remove", self.at(&child))?;
+                continue;
+            }
+            let stat = statat(directory, name, AtFlags::SYMLINK_NOFOLLOW)
+                .at("look at", self.at(&child))?;
+            if FileType::from_raw_mode(stat.st_mode) == FileType::Directory {
+                let inner = self.directory(&child)?;
+                self.remove_others(&inner, &child, written)?;
+            }
+        }
+        Ok(())
     }
 
     /// The innermost come first: a time is lost when something below is touched, and a mode may

@@ -20,7 +20,7 @@ use crate::tree::TreeEntry;
 use crate::xattr::Xattrs;
 use crate::{EntryKind, Layer, Stack, StoreError};
 
-pub use folder::write_files_to_folder;
+pub use folder::{Stale, write_files_to_folder};
 pub use tar::write_files_to_tar;
 
 /// One image among those that are written together.

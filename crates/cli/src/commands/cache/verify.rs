@@ -13,7 +13,7 @@ use crate::settings::Settings;
 
 /// Hash everything that is kept again, and drop what is damaged
 ///
-/// Blobs are hashed, and the tar of each layer is made once more from its files. What is damaged is
+/// Blobs and downloads are hashed, and the tar of each layer is made once more from its files. What is damaged is
 /// removed, so that the next build makes or fetches it again; then the exit code is 3. What is whole is
 /// not looked at again after the machine was restarted.
 #[derive(Args)]

@@ -36,6 +36,19 @@ pub(super) struct CompatibleArguments {
     /// What steps may ask for: network.host
     #[arg(long, value_name = "WHAT")]
     allow: Vec<String>,
+    /// Rules about what a build may fetch; refused, because they are not looked at
+    #[arg(long, value_name = "filename=FILE")]
+    policy: Vec<String>,
+    #[arg(long, short = 'c', hide = true, value_name = "NUMBER")]
+    cpu_shares: Option<u64>,
+    #[arg(long, hide = true, value_name = "LIST")]
+    cpuset_cpus: Option<String>,
+    #[arg(long, hide = true, value_name = "LIST")]
+    cpuset_mems: Option<String>,
+    #[arg(long, hide = true, value_name = "NAME")]
+    isolation: Option<String>,
+    #[arg(long, hide = true)]
+    squash: bool,
     #[arg(long, hide = true, num_args = 0..=1, require_equals = true, default_missing_value = "true")]
     rm: Option<String>,
     #[arg(long, hide = true)]
@@ -74,7 +87,34 @@ impl CompatibleArguments {
         for what in &self.allow {
             allowed(what)?;
         }
+        if let Some(policy) = self.policy.iter().find(|text| !is_disabled(text)) {
+            return Err(Failure::usage(
+                format!(
+                    "--policy {policy}: no rules about sources are looked at, and passing over them would let through what they forbid"
+                ),
+                "leave it out, or write --policy disabled=true; FROM with a digest and ADD with --checksum say what may be fetched",
+            ));
+        }
         let mut told = Vec::new();
+        for (flag, is_given) in [
+            ("--cpu-shares", self.cpu_shares.is_some()),
+            ("--cpuset-cpus", self.cpuset_cpus.is_some()),
+            ("--cpuset-mems", self.cpuset_mems.is_some()),
+        ] {
+            if is_given {
+                told.push(format!(
+                    "{flag} is passed over: --cpus limits how many processors a step keeps busy"
+                ));
+            }
+        }
+        if self.isolation.is_some() {
+            told.push("--isolation is passed over: steps have one sandbox".to_owned());
+        }
+        if self.squash {
+            told.push(
+                "--squash is passed over, as by BuildKit: each step keeps its layer".to_owned(),
+            );
+        }
         if !self.cache_from.is_empty() || !self.cache_to.is_empty() {
             told.push(
                 "--cache-from and --cache-to are passed over: steps are kept in the state directory; \
@@ -89,6 +129,21 @@ impl CompatibleArguments {
         }
         Ok(told)
     }
+}
+
+impl CompatibleArguments {
+    /// Whether `mode=delete` of an output may remove files anywhere.
+    pub(super) fn may_delete(&self) -> bool {
+        self.allow.iter().any(|what| what == "buildx.local.delete")
+    }
+}
+
+fn is_disabled(policy: &str) -> bool {
+    csv::pairs(policy).is_ok_and(|pairs| {
+        pairs
+            .iter()
+            .any(|(name, value)| name == "disabled" && !is_off(value))
+    })
 }
 
 const ATTEST_HELP: &str = "leave it out, or write type=provenance,disabled=true";
@@ -147,6 +202,15 @@ mod tests {
             ("--pull", Ok(0)),
             ("--cache-from=type=gha", Ok(1)),
             ("--builder=x", Ok(1)),
+            ("--cpu-shares=512", Ok(1)),
+            ("--cpuset-cpus=0-3", Ok(1)),
+            ("--isolation=default", Ok(1)),
+            ("--squash", Ok(1)),
+            ("--policy=disabled=true", Ok(0)),
+            (
+                "--policy=filename=rules.rego",
+                Err("no rules about sources"),
+            ),
             ("--provenance=mode=max", Err("attestation")),
             ("--sbom=true", Err("attestation")),
             ("--attest=type=sbom", Err("attestation")),

@@ -20,7 +20,7 @@ pub(super) fn image_id(image: &PackedImage) -> String {
 }
 
 /// The keys that buildx writes and others read. Without an image there is nothing to say.
-pub(super) fn metadata(image: Option<&PackedImage>, names: &[Reference]) -> serde_json::Value {
+pub(super) fn metadata(image: Option<&PackedImage>, names: &[&Reference]) -> serde_json::Value {
     let mut told = serde_json::Map::new();
     if let Some(image) = image {
         if let Some(config) = image.config_digest() {

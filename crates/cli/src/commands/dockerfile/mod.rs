@@ -1,9 +1,11 @@
 //! `launchway dockerfile build`: one plain Dockerfile, with buildx's flags.
 
+mod agreed;
 mod annotations;
 mod compatible;
 mod contexts;
 mod input;
+mod lint;
 mod metadata;
 mod output;
 mod predefined;
@@ -20,12 +22,13 @@ use clap::{Args, Subcommand};
 use launchway_diagnostics::SourceMap;
 use launchway_engine::{BuildOptions, Cancellation};
 use launchway_model::{Platform, Reference};
-use launchway_oci::{Compression, Origin};
+use launchway_oci::Origin;
 use launchway_registry::ClientEvent;
 use launchway_release::{Puller, single};
 
 use self::compatible::CompatibleArguments;
 use self::input::{Given, Input};
+use self::lint::Judged;
 use self::output::{Output, Target};
 use self::predefined::EPOCH;
 use self::repository::Keys;
@@ -120,6 +123,10 @@ struct Build {
     /// What to do: build, check, outline (what the target takes) or targets; `,format=json` for JSON
     #[arg(long, default_value = "build", value_name = "METHOD[,format=json]")]
     call: String,
+    /// Judge what was built by the rules of `launchway lint` before it is written or pushed; what is
+    /// denied goes nowhere, and the exit code is 1
+    #[arg(long)]
+    lint: bool,
     /// Where the result goes: DIR, - or type=TYPE,dest=PATH
     ///
     /// DIR is short for type=local,dest=DIR, and - for type=tar,dest=-, the files as a tar on stdout.
@@ -151,7 +158,7 @@ struct Build {
     #[arg(long, value_name = "FILE")]
     metadata_file: Option<PathBuf>,
     /// How layers are compressed
-    #[arg(long, default_value = "gzip", value_parser = ["gzip", "zstd"], value_name = "CODEC")]
+    #[arg(long, default_value = "gzip", value_parser = ["gzip", "zstd", "uncompressed"], value_name = "CODEC")]
     compression: String,
     /// RUN steps trust the certificate authorities of this machine; no trace stays in the image
     #[arg(long)]
@@ -184,14 +191,14 @@ fn build(arguments: &Build, settings: &Settings) -> Result {
         .iter()
         .map(|text| output::parse(text))
         .collect::<Result<Vec<_>>>()?;
-    write::check(&outputs, settings.json)?;
+    write::check(&outputs, settings.json, arguments.compatible.may_delete())?;
     check_files(arguments, &outputs)?;
     let references = arguments
         .tag
         .iter()
         .map(|text| parse_reference("--tag", text))
         .collect::<Result<Vec<_>>>()?;
-    let pushed = pushed(arguments.push, &outputs, &references)?;
+    let pushed = agreed::pushed(arguments.push, &outputs, &references)?;
     let platforms = platforms(arguments, settings)?;
     let mut annotations = arguments.annotation.clone();
     for output in &outputs {
@@ -200,7 +207,7 @@ fn build(arguments: &Build, settings: &Settings) -> Result {
     let given_args = pairs(&arguments.build_arg, settings);
     let index = predefined::is_index(&given_args, platforms.len())?;
     let annotations = annotations::parse(&annotations, !index)?;
-    let compression = compression(&arguments.compression, &outputs)?;
+    let packing = agreed::packing(&arguments.compression, &outputs)?;
     // An image is made when something takes it, and when nothing else is wanted.
     let packs = outputs.is_empty()
         || !pushed.is_empty()
@@ -224,9 +231,9 @@ fn build(arguments: &Build, settings: &Settings) -> Result {
         return call.run(&build, &sources, &arguments.registries, settings);
     }
     build.index = index;
-    build.options.compress = packs.then_some(compression);
+    build.options.compress = packs.then_some(packing.compression);
     let epoch = build.options.epoch;
-    rewrite_timestamps(&outputs, &mut build.options)?;
+    agreed::rewrite_timestamps(&outputs, &mut build.options)?;
     if !settings.json && !matches!(settings.progress, Progress::Quiet) {
         for line in told {
             eprintln!("warning: {line}");
@@ -240,12 +247,9 @@ fn build(arguments: &Build, settings: &Settings) -> Result {
     build.options.host_ca = builder.host_ca(arguments.host_ca, settings)?;
     let reporter = toolbox::reporter(settings);
     let on_transfer = reporter.on_release();
-    // Of what the client tells, a build shows what it waits for.
+    // Of what the client tells, a build shows what it waits for and what travels.
     let client_events: toolbox::ClientEvents = Arc::new(move |event| {
-        if !matches!(
-            event,
-            ClientEvent::Request { .. } | ClientEvent::BlobProgress { .. }
-        ) {
+        if !matches!(event, ClientEvent::Request { .. }) {
             on_transfer(launchway_release::Event::Transfer(event));
         }
     });
@@ -256,7 +260,7 @@ fn build(arguments: &Build, settings: &Settings) -> Result {
     let result = toolbox::block_on(&cancellation, async {
         let image = single::build(build, &puller, &builder.engine, &cancellation, events).await?;
         let packed = match packs {
-            true => Some(image.pack(&puller, compression, &annotations).await?),
+            true => Some(image.pack(&puller, packing, &annotations).await?),
             false => None,
         };
         let built = Built {
@@ -268,31 +272,39 @@ fn build(arguments: &Build, settings: &Settings) -> Result {
             cancellation: &cancellation,
         };
         // This thread has nothing else to do; what was asked to be cancelled meanwhile is seen.
-        let written = tokio::task::block_in_place(|| {
-            outputs.iter().try_for_each(|output| built.write(output))
+        let (judged, written) = tokio::task::block_in_place(|| {
+            let mut judged = match arguments.lint {
+                true => lint::judge(&image, packed.as_ref(), &builder.store, settings),
+                false => Judged::nothing(),
+            };
+            let verdict = std::mem::replace(&mut judged.verdict, Ok(()));
+            let written =
+                verdict.and_then(|()| outputs.iter().try_for_each(|output| built.write(output)));
+            (judged, written)
         });
         if written.is_ok()
             && let Some(packed) = &packed
         {
             packed.push(&puller, &pushed).await?;
         }
-        Ok((image, packed, written))
+        Ok((image, packed, judged, written))
     })?;
     reporter.finish();
-    let (image, packed, written) = result.map_err(|error| Failure::release(&error, &sources))?;
+    let (image, packed, judged, written) =
+        result.map_err(|error| Failure::release(&error, &sources))?;
     warn(&image.warnings, &sources, settings);
     drop(held);
+    judged.tell(settings);
     written?;
     if let (Some(path), Some(packed)) = (&arguments.iidfile, &packed) {
         metadata::write(path, &metadata::image_id(packed))?;
     }
     if let Some(path) = &arguments.metadata_file {
-        let names = if pushed.is_empty() {
-            &references
-        } else {
-            &pushed
+        let names: Vec<&Reference> = match pushed.as_slice() {
+            [] => references.iter().collect(),
+            pushed => pushed.iter().map(|place| &place.reference).collect(),
         };
-        let told = metadata::metadata(packed.as_ref(), names);
+        let told = metadata::metadata(packed.as_ref(), &names);
         let text = serde_json::to_string_pretty(&told).expect("a JSON value always serialises");
         metadata::write(path, &format!("{text}\n"))?;
     }
@@ -336,57 +348,6 @@ fn build(arguments: &Build, settings: &Settings) -> Result {
     }
     tidy::after(&builder, settings);
     Ok(())
-}
-
-/// The names to push to: those of the outputs that push, or else those of --tag.
-fn pushed(flag: bool, outputs: &[Output], tags: &[Reference]) -> Result<Vec<Reference>> {
-    let mut wanted = Vec::new();
-    let mut pushes = flag;
-    if flag {
-        wanted.extend_from_slice(tags);
-    }
-    for output in outputs {
-        if let Target::Image { names, push: true } = &output.to {
-            pushes = true;
-            wanted.extend_from_slice(if names.is_empty() { tags } else { names });
-        }
-    }
-    if pushes && wanted.is_empty() {
-        let who = if flag {
-            "--push"
-        } else {
-            "an output that pushes"
-        };
-        return Err(Failure::usage(
-            format!("{who} needs a name to push to"),
-            "give one with --tag, or with name=REFERENCE in --output",
-        ));
-    }
-    let mut once = Vec::new();
-    for name in wanted {
-        if !once.contains(&name) {
-            once.push(name);
-        }
-    }
-    Ok(once)
-}
-
-/// The one compression of the layers: outputs may name it, and have to agree.
-fn compression(flag: &str, outputs: &[Output]) -> Result<Compression> {
-    let mut named = outputs.iter().filter_map(|output| output.compression);
-    let default = if flag == "zstd" {
-        Compression::Zstd
-    } else {
-        Compression::Gzip
-    };
-    let first = named.next().unwrap_or(default);
-    if named.any(|other| other != first) {
-        return Err(Failure::usage(
-            "the outputs ask for different compressions",
-            "build once for each; the second build takes its steps from the cache",
-        ));
-    }
-    Ok(first)
 }
 
 /// The small files that are asked for: an id needs an image, and a stale one must not be taken for
@@ -441,32 +402,6 @@ fn platforms(arguments: &Build, settings: &Settings) -> Result<Vec<Platform>> {
     Ok(found)
 }
 
-/// `rewrite-timestamp` of the outputs: on is what an epoch means here anyway, off leaves file times
-/// in layers alone.
-fn rewrite_timestamps(outputs: &[Output], options: &mut BuildOptions) -> Result {
-    let mut asked = outputs.iter().filter_map(|output| output.rewrite_timestamp);
-    let Some(rewrite) = asked.next() else {
-        return Ok(());
-    };
-    if asked.any(|other| other != rewrite) {
-        return Err(Failure::usage(
-            "the outputs disagree about rewrite-timestamp",
-            "build once for each",
-        ));
-    }
-    if rewrite && options.epoch.is_none() {
-        return Err(Failure::usage(
-            "rewrite-timestamp=true needs a time to write",
-            "set SOURCE_DATE_EPOCH, in the environment or as a build argument",
-        ));
-    }
-    if !rewrite {
-        options.epoch = None;
-        options.epoch_is_asked = false;
-    }
-    Ok(())
-}
-
 fn read_build(
     arguments: &Build,
     settings: &Settings,
@@ -490,7 +425,7 @@ fn read_build(
     }
     let checks = super::call::settings_of(&dockerfile, &build_args)?;
     let first = platforms.first().unwrap_or(&settings.host_platform);
-    let epoch = predefined::epoch(&build_args, &dockerfile, first)?;
+    let epoch = predefined::epoch(&mut build_args, &dockerfile, first, input.time)?;
     let no_cache_stages: BTreeSet<String> = arguments.no_cache_filter.iter().cloned().collect();
     for name in &no_cache_stages {
         let known = |stage: &launchway_dockerfile::Stage| {

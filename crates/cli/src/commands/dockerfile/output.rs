@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use launchway_diagnostics::closest;
 use launchway_model::Reference;
-use launchway_oci::Compression;
+use launchway_oci::{Compression, Stale};
 
 use super::Result;
 use crate::csv;
@@ -16,6 +16,8 @@ pub(super) struct Output {
     pub(super) to: Target,
     /// How layers are compressed, when this output says so.
     pub(super) compression: Option<Compression>,
+    /// Whether the layers of base images are, too.
+    pub(super) force_compression: bool,
     /// Whether file times later than `SOURCE_DATE_EPOCH` become it, where it is said.
     pub(super) rewrite_timestamp: Option<bool>,
     /// `annotation.KEY=VALUE` and `annotation-TYPE.KEY=VALUE`, as --annotation takes them.
@@ -27,7 +29,11 @@ pub(super) enum Target {
     /// The files, as a tar.
     Tar { to: Sink, split: bool },
     /// The files, in a folder.
-    Local { folder: PathBuf, split: bool },
+    Local {
+        folder: PathBuf,
+        split: bool,
+        stale: Stale,
+    },
     /// An OCI layout as a tar, which `docker load` reads too.
     Archive { to: Sink, names: Vec<Reference> },
     /// An OCI layout as a folder.
@@ -36,7 +42,11 @@ pub(super) enum Target {
         names: Vec<Reference>,
     },
     /// The image stays in the local store, with these names, and may be pushed to them.
-    Image { names: Vec<Reference>, push: bool },
+    Image {
+        names: Vec<Reference>,
+        push: bool,
+        by_digest: bool,
+    },
     /// Nothing but the step cache.
     CacheOnly,
 }
@@ -82,7 +92,7 @@ const TYPES: [&str; 7] = [
     "registry",
     "cacheonly",
 ];
-const NAMES: [&str; 18] = [
+const NAMES: [&str; 20] = [
     "annotation.",
     "attestation-prefix",
     "compression",
@@ -95,7 +105,9 @@ const NAMES: [&str; 18] = [
     "name-canonical",
     "oci-mediatypes",
     "platform-split",
+    "prefer-nondist-layers",
     "push",
+    "push-by-digest",
     "rewrite-timestamp",
     "store",
     "tar",
@@ -113,6 +125,9 @@ struct Fields {
     tar: Option<bool>,
     split: Option<bool>,
     compression: Option<Compression>,
+    force_compression: bool,
+    by_digest: bool,
+    deletes: bool,
     rewrite_timestamp: Option<bool>,
     annotations: Vec<String>,
 }
@@ -133,6 +148,7 @@ pub(super) fn parse(text: &str) -> Result<Output> {
         return Ok(plain(Target::Local {
             folder: text.into(),
             split: true,
+            stale: Stale::Keep,
         }));
     }
     let mut fields = Fields::default();
@@ -146,6 +162,7 @@ pub(super) fn parse(text: &str) -> Result<Output> {
     Ok(Output {
         to,
         compression: fields.compression,
+        force_compression: fields.force_compression,
         rewrite_timestamp: fields.rewrite_timestamp,
         annotations: fields.annotations,
     })
@@ -155,6 +172,7 @@ fn plain(to: Target) -> Output {
     Output {
         to,
         compression: None,
+        force_compression: false,
         rewrite_timestamp: None,
         annotations: Vec::new(),
     }
@@ -200,9 +218,11 @@ impl Fields {
                 self.compression = Some(match value.as_str() {
                     "gzip" => Compression::Gzip,
                     "zstd" => Compression::Zstd,
+                    "uncompressed" => Compression::Uncompressed,
                     other => {
                         return Err(Why::Wrong(format!(
-                            "layers are compressed with gzip or zstd, not with {other}"
+                            "layers are compressed with gzip or zstd, or left uncompressed; {other} is \
+                             not there"
                         )));
                     }
                 });
@@ -216,30 +236,15 @@ impl Fields {
                     ));
                 }
             }
-            "force-compression" => {
-                if flag(name, &value)? {
-                    return Err(Why::Wrong(
-                        "layers of a base image keep the compression they came with, so that their \
-                         digests stay"
-                            .to_owned(),
-                    ));
-                }
-            }
+            "force-compression" => self.force_compression = flag(name, &value)?,
             "mode" => {
-                if value != "copy" {
-                    return Err(Why::Wrong(format!(
-                        "mode={value} is not supported: nothing that is in the folder is deleted; \
-                         empty it before the build"
-                    )));
+                self.deletes = match value.as_str() {
+                    "copy" => false,
+                    "delete" => true,
+                    _ => return Err(Why::Wrong(format!("mode is copy or delete, not `{value}`"))),
                 }
             }
-            "push-by-digest" => {
-                if flag(name, &value)? {
-                    return Err(Why::Wrong(
-                        "push-by-digest is not supported: every push writes a tag".to_owned(),
-                    ));
-                }
-            }
+            "push-by-digest" => self.by_digest = flag(name, &value)?,
             "registry.insecure" => {
                 if flag(name, &value)? {
                     return Err(Why::Wrong(
@@ -290,6 +295,10 @@ impl Fields {
             "local" => Ok(Target::Local {
                 folder: folder(dest)?,
                 split,
+                stale: match self.deletes {
+                    true => Stale::Remove,
+                    false => Stale::Keep,
+                },
             }),
             "oci" | "docker" if self.tar == Some(false) => Ok(Target::Layout {
                 folder: folder(dest)?,
@@ -300,10 +309,19 @@ impl Fields {
                 to: sink(dest),
                 names,
             }),
-            "image" | "registry" => Ok(Target::Image {
-                names,
-                push: self.push || kind == "registry",
-            }),
+            "image" | "registry" => {
+                let tagged = |name: &&Reference| name.tag.is_some();
+                if let Some(name) = names.iter().find(tagged).filter(|_| self.by_digest) {
+                    return Err(format!(
+                        "push-by-digest writes no tag, and {name} has one: leave it out"
+                    ));
+                }
+                Ok(Target::Image {
+                    names,
+                    push: self.push || kind == "registry",
+                    by_digest: self.by_digest,
+                })
+            }
             "cacheonly" => Ok(Target::CacheOnly),
             other => {
                 let near = closest(other, TYPES)
@@ -354,6 +372,7 @@ mod tests {
         let local = |folder: &str| Target::Local {
             folder: folder.into(),
             split: true,
+            stale: Stale::Keep,
         };
         for (text, want) in [
             ("-", tar(Sink::Stdout)),
@@ -370,6 +389,15 @@ mod tests {
                 Target::Local {
                     folder: "out".into(),
                     split: false,
+                    stale: Stale::Keep,
+                },
+            ),
+            (
+                "type=local,dest=out,mode=delete",
+                Target::Local {
+                    folder: "out".into(),
+                    split: true,
+                    stale: Stale::Remove,
                 },
             ),
             ("type=oci,dest=x", archive(file("x"), &[])),
@@ -391,6 +419,7 @@ mod tests {
                         "b:2".parse().expect("a name"),
                     ],
                     push: true,
+                    by_digest: false,
                 },
             ),
             (
@@ -398,6 +427,15 @@ mod tests {
                 Target::Image {
                     names: vec!["x/y".parse().expect("a name")],
                     push: true,
+                    by_digest: false,
+                },
+            ),
+            (
+                "type=image,push-by-digest=true,push=true",
+                Target::Image {
+                    names: Vec::new(),
+                    push: true,
+                    by_digest: true,
                 },
             ),
         ] {
@@ -417,13 +455,14 @@ mod tests {
             ("type=docker", "docker load"),
             ("type=tar,dst=x", "did you mean `dest`?"),
             ("type=oci,dest=x,oci-mediatypes=false", "OCI's media types"),
-            ("type=oci,dest=x,compression=estargz", "not with estargz"),
+            (
+                "type=oci,dest=x,compression=estargz",
+                "estargz is not there",
+            ),
+            ("type=image,name=x:y,push-by-digest=true", "writes no tag"),
             ("type=oci,dest=x,tar=perhaps", "true or false"),
             ("type=image,name=UPPER", "UPPER"),
-            (
-                "type=local,dest=x,mode=delete",
-                "nothing that is in the folder",
-            ),
+            ("type=local,dest=x,mode=move", "mode is copy or delete"),
             ("type=tar,\"dest=x", "not closed"),
         ] {
             let said = target(text).expect_err(text);

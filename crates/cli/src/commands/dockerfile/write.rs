@@ -3,12 +3,12 @@
 use std::fs::{self, File};
 use std::io::{self, BufWriter, IsTerminal as _, Write};
 use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt as _};
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 
 use launchway_engine::Cancellation;
 use launchway_model::Reference;
 use launchway_oci::{
-    ArchiveImage, ExportedFiles, Store, StoreError, write_archive, write_files_to_folder,
+    ArchiveImage, ExportedFiles, Stale, Store, StoreError, write_archive, write_files_to_folder,
     write_files_to_tar, write_layout,
 };
 use launchway_release::single::{PackedImage, SingleImage};
@@ -19,7 +19,7 @@ use crate::failure::Failure;
 
 /// What is looked at before anything is built, so that nobody waits for a build that cannot be
 /// written.
-pub(super) fn check(outputs: &[Output], json: bool) -> Result {
+pub(super) fn check(outputs: &[Output], json: bool, may_delete: bool) -> Result {
     let to_stdout = outputs
         .iter()
         .filter(|output| output.to.is_stdout())
@@ -54,19 +54,56 @@ pub(super) fn check(outputs: &[Output], json: bool) -> Result {
                 to: Sink::File(path),
                 ..
             } => check_file(path)?,
-            Target::Local { folder, .. } | Target::Layout { folder, .. } => {
-                if folder.exists() && !folder.is_dir() {
+            Target::Local { folder, stale, .. } => {
+                check_folder(folder)?;
+                if *stale == Stale::Remove && !may_delete && !is_below_here(folder) {
                     return Err(Failure::usage(
-                        format!("{} is no folder", folder.display()),
-                        "name a folder, or an output that is one file: type=tar,dest=FILE",
+                        format!(
+                            "mode=delete would remove what else is in {}, which is not below the current \
+                             directory",
+                            folder.display()
+                        ),
+                        "say that it may with --allow=buildx.local.delete",
                     ));
                 }
             }
+            Target::Layout { folder, .. } => check_folder(folder)?,
             Target::Tar { .. }
             | Target::Archive { .. }
             | Target::Image { .. }
             | Target::CacheOnly => {}
         }
+    }
+    Ok(())
+}
+
+/// Whether a folder, which need not be there yet, is in the current directory, and not that itself.
+fn is_below_here(folder: &Path) -> bool {
+    let (Ok(here), Ok(folder)) = (std::env::current_dir(), std::path::absolute(folder)) else {
+        return false;
+    };
+    let Ok(here) = here.canonicalize() else {
+        return false;
+    };
+    let mut inside = false;
+    for above in folder.ancestors() {
+        if let Ok(found) = above.canonicalize() {
+            return found.starts_with(&here) && (found != here || inside);
+        }
+        match above.components().next_back() {
+            Some(Component::Normal(_)) => inside = true,
+            _ => return false,
+        }
+    }
+    false
+}
+
+fn check_folder(folder: &Path) -> Result {
+    if folder.exists() && !folder.is_dir() {
+        return Err(Failure::usage(
+            format!("{} is no folder", folder.display()),
+            "name a folder, or an output that is one file: type=tar,dest=FILE",
+        ));
     }
     Ok(())
 }
@@ -161,7 +198,11 @@ impl Built<'_> {
                 let files = self.files(*split);
                 self.to_sink(to, &mut |out| write_files_to_tar(&files, self.epoch, out))
             }
-            Target::Local { folder, split } => self.to_folder(folder, *split),
+            Target::Local {
+                folder,
+                split,
+                stale,
+            } => self.to_folder(folder, *split, *stale),
             Target::Archive { to, names } => {
                 let images = self.archive_images(names);
                 self.to_sink(to, &mut |out| write_archive(self.store, &images, out))
@@ -230,10 +271,10 @@ impl Built<'_> {
         }
     }
 
-    fn to_folder(&self, folder: &Path, split: bool) -> Result {
+    fn to_folder(&self, folder: &Path, split: bool, stale: Stale) -> Result {
         let files = self.files(split);
         let stop = || self.cancellation.is_cancelled();
-        let fill = |target: &Path| write_files_to_folder(&files, self.epoch, target, &stop);
+        let fill = |target: &Path| write_files_to_folder(&files, self.epoch, target, stale, &stop);
         let failed = |error: &dyn std::error::Error| self.failed(&folder.display(), error);
         if folder.is_dir() {
             return fill(folder).map_err(|error| failed(&error));

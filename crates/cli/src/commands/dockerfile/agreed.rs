@@ -1,0 +1,114 @@
+//! What the outputs of one build have to agree on, and where it is pushed.
+
+use launchway_engine::BuildOptions;
+use launchway_model::Reference;
+use launchway_oci::Compression;
+use launchway_release::Packing;
+use launchway_release::single::PushTo;
+
+use super::Result;
+use super::output::{Output, Target};
+use crate::failure::Failure;
+
+/// Where to push to: the names of the outputs that push, or else those of --tag.
+pub(super) fn pushed(flag: bool, outputs: &[Output], tags: &[Reference]) -> Result<Vec<PushTo>> {
+    let mut wanted = Vec::new();
+    let mut pushes = flag;
+    let mut want = |names: &[Reference], by_digest: bool| {
+        wanted.extend(names.iter().map(|reference| PushTo {
+            reference: reference.clone(),
+            by_digest,
+        }));
+    };
+    if flag {
+        want(tags, false);
+    }
+    for output in outputs {
+        if let Target::Image {
+            names,
+            push: true,
+            by_digest,
+        } = &output.to
+        {
+            pushes = true;
+            want(if names.is_empty() { tags } else { names }, *by_digest);
+        }
+    }
+    if let Some(place) = wanted
+        .iter()
+        .find(|place| place.by_digest && place.reference.tag.is_some())
+    {
+        return Err(Failure::usage(
+            format!(
+                "push-by-digest writes no tag, and {} has one",
+                place.reference
+            ),
+            "leave the tag out of --tag, or push-by-digest out of --output",
+        ));
+    }
+    if pushes && wanted.is_empty() {
+        let who = if flag {
+            "--push"
+        } else {
+            "an output that pushes"
+        };
+        return Err(Failure::usage(
+            format!("{who} needs a name to push to"),
+            "give one with --tag, or with name=REFERENCE in --output",
+        ));
+    }
+    let mut once = Vec::new();
+    for name in wanted {
+        if !once.contains(&name) {
+            once.push(name);
+        }
+    }
+    Ok(once)
+}
+
+/// The one compression of the layers: outputs may name it, and have to agree.
+pub(super) fn packing(flag: &str, outputs: &[Output]) -> Result<Packing> {
+    let mut named = outputs.iter().filter_map(|output| output.compression);
+    let default = match flag {
+        "zstd" => Compression::Zstd,
+        "uncompressed" => Compression::Uncompressed,
+        _ => Compression::Gzip,
+    };
+    let first = named.next().unwrap_or(default);
+    if named.any(|other| other != first) {
+        return Err(Failure::usage(
+            "the outputs ask for different compressions",
+            "build once for each; the second build takes its steps from the cache",
+        ));
+    }
+    Ok(Packing {
+        compression: first,
+        force: outputs.iter().any(|output| output.force_compression),
+    })
+}
+
+/// `rewrite-timestamp` of the outputs: on is what an epoch means here anyway, off leaves file times
+/// in layers alone.
+pub(super) fn rewrite_timestamps(outputs: &[Output], options: &mut BuildOptions) -> Result {
+    let mut asked = outputs.iter().filter_map(|output| output.rewrite_timestamp);
+    let Some(rewrite) = asked.next() else {
+        return Ok(());
+    };
+    if asked.any(|other| other != rewrite) {
+        return Err(Failure::usage(
+            "the outputs disagree about rewrite-timestamp",
+            "build once for each",
+        ));
+    }
+    if rewrite && options.epoch.is_none() {
+        return Err(Failure::usage(
+            "rewrite-timestamp=true needs a time to write",
+            "set SOURCE_DATE_EPOCH, in the environment or as a build argument",
+        ));
+    }
+    if !rewrite {
+        options.epoch = None;
+        options.epoch_is_asked = false;
+    }
+    Ok(())
+}
