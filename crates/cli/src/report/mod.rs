@@ -15,6 +15,7 @@ mod story;
 #[cfg(test)]
 mod tests;
 pub(crate) mod text;
+mod transfers;
 
 use std::io::Write;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -28,6 +29,7 @@ use json::Json;
 use live::Live;
 use screen::Screen;
 use story::{Entry, Mark, Story, Told};
+use transfers::Transfers;
 
 /// About twelve pictures a second: smooth to the eye, and cheap however much a step writes.
 const REDRAW_EVERY: Duration = Duration::from_millis(83);
@@ -82,6 +84,7 @@ enum View {
     },
     Plain {
         story: Story,
+        transfers: Transfers,
         err: Box<dyn Write + Send>,
     },
     Quiet {
@@ -118,7 +121,15 @@ impl Reporter {
             format => format,
         };
         let (view, screen) = match format {
-            Format::Auto | Format::Plain => (View::Plain { story, err }, None),
+            Format::Auto | Format::Plain => {
+                let transfers = Transfers::default();
+                let view = View::Plain {
+                    story,
+                    transfers,
+                    err,
+                };
+                (view, None)
+            }
             Format::Quiet => (View::Quiet { story, err }, None),
             Format::Json => {
                 let json = Box::default();
@@ -145,6 +156,7 @@ impl Reporter {
                 // Without a thread to draw, the log is what can still be shown.
                 *shared.view() = View::Plain {
                     story: Story::default(),
+                    transfers: Transfers::default(),
                     err: Box::new(std::io::stderr()),
                 };
             }
@@ -207,8 +219,15 @@ impl Shared {
                 let entries = live.tell(told, now);
                 lasting.extend(entries.iter().map(|entry| lasting_line(entry, self.colour)));
             }
-            View::Plain { story, err } => {
-                let entries = story.tell(told);
+            View::Plain {
+                story,
+                transfers,
+                err,
+            } => {
+                let mut entries = story.tell(told);
+                if let Told::Release(launchway_release::Event::Transfer(event)) = told {
+                    entries.extend(transfers.tell(event, now));
+                }
                 write_lines(err, self.lines(&entries, plain::line));
             }
             View::Quiet { story, err } => {
@@ -236,7 +255,7 @@ impl Shared {
                 self.finished.notify_all();
                 return;
             }
-            View::Plain { story, err } => {
+            View::Plain { story, err, .. } => {
                 let entries = story.finish();
                 write_lines(err, self.lines(&entries, plain::line));
             }
