@@ -173,7 +173,7 @@ impl Downloads {
                 return None;
             }
             record.boot = Some(SETTLED.to_owned());
-            self.write_record(name, &record).ok()?;
+            write_record(&self.store, &self.folder, name, &record).ok()?;
         }
         let validators = Validators {
             etag: record.etag,
@@ -219,20 +219,50 @@ impl Downloads {
             url: Some(shown(url)),
             boot: Some(self.store.boot().to_owned()),
         };
-        self.write_record(&name, &record)?;
+        write_record(&self.store, &self.folder, &name, &record)?;
         Ok(Download {
             file,
             digest,
             modified,
         })
     }
+}
 
-    fn write_record(&self, name: &str, record: &Record) -> Result<(), DownloadError> {
-        let text = serde_json::to_vec(record).map_err(io::Error::from)?;
-        Ok(self
-            .store
-            .put_file(&self.folder.join(format!("{name}.json")), &text)?)
+fn write_record(
+    store: &Store,
+    folder: &Path,
+    name: &str,
+    record: &Record,
+) -> Result<(), DownloadError> {
+    let text = serde_json::to_vec(record).map_err(io::Error::from)?;
+    Ok(store.put_file(&folder.join(format!("{name}.json")), &text)?)
+}
+
+/// Hashes a kept file again, and says whether it is what was fetched. One that is need not be looked at
+/// after the next start of the machine. `name` is the hash of its URL.
+pub(crate) fn is_whole(store: &Store, folder: &Path, name: &str) -> Result<bool, DownloadError> {
+    let read = match fs::read(folder.join(format!("{name}.json"))) {
+        // What has no record is used by nobody.
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(true),
+        read => read?,
+    };
+    let Ok(mut record) = serde_json::from_slice::<Record>(&read) else {
+        return Ok(false);
+    };
+    let Ok(digest) = record.digest.parse::<Digest>() else {
+        return Ok(false);
+    };
+    match fs::File::open(folder.join(file_of(name, &digest))) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
+        file => {
+            if digest_of(file?)? != digest {
+                return Ok(false);
+            }
+        }
     }
+    record.boot = Some(SETTLED.to_owned());
+    write_record(store, folder, name, &record)?;
+    Ok(true)
 }
 
 fn name_of(url: &str) -> String {
@@ -290,6 +320,16 @@ fn decoded(text: &str) -> String {
         }
     }
     String::from_utf8_lossy(&out).into_owned()
+}
+
+/// A URL as history tells of it: as it was written, unless that would tell a password.
+pub(crate) fn told(url: &str) -> String {
+    let rest = url.split_once("://").map_or("", |(_, rest)| rest);
+    let host = rest.split(['/', '?', '#']).next().unwrap_or_default();
+    match host.contains('@') {
+        true => shown(url),
+        false => url.to_owned(),
+    }
 }
 
 /// A URL as it may be shown: without a user and a password.
@@ -402,9 +442,19 @@ mod tests {
         assert_eq!(fs::read(&path).unwrap(), b"one");
         assert_eq!(web.0.lock().unwrap().len(), 0, "it was fetched again");
         assert_eq!(get("3"), first);
-        // Settled by now: nobody looks any more.
+        let name = first.file.display().to_string();
+        let name = name.split_once('-').unwrap().0.to_owned();
+        let whole = || {
+            let again = open("4");
+            is_whole(&again.store, again.folder(), &name).unwrap()
+        };
+        assert!(whole());
+        // Settled by now: nobody looks any more who is not told to.
         fs::write(&path, "").unwrap();
         assert_eq!(get("4"), first);
+        assert!(!whole());
+        fs::remove_file(&path).unwrap();
+        assert!(!whole());
     }
 
     #[test]
@@ -437,6 +487,8 @@ mod tests {
         ] {
             assert_eq!(file_name(url), name, "{url}");
             assert_eq!(shown(url), want, "{url}");
+            let secret = url.contains('@');
+            assert_eq!(told(url), if secret { want } else { url });
         }
     }
 }

@@ -186,9 +186,12 @@ pub(crate) fn cache_mount_name(hash: &str) -> String {
     format!("cache-mount {hash}")
 }
 
+/// How the name of a download begins.
+pub(super) const DOWNLOAD: &str = "download ";
+
 /// The name under which a download is held; `hash` is that of its URL.
 pub(crate) fn download_name(hash: &str) -> String {
-    format!("download {hash}")
+    format!("{DOWNLOAD}{hash}")
 }
 
 fn steps(state: &Path) -> Result<Vec<Step>, EngineError> {

@@ -6,9 +6,10 @@ use std::path::Path;
 use launchway_oci::{Store, blob_name, layer_name};
 
 use super::decide::{Reason, Removal};
-use super::inventory::Inventory;
+use super::inventory::{DOWNLOAD, Inventory};
 use super::item::{Item, ItemId};
 use super::remove::{Freed, remove};
+use crate::web::is_whole;
 use crate::{Cancellation, EngineError};
 
 /// What was looked at.
@@ -20,7 +21,7 @@ pub struct Verified {
     pub freed: Freed,
 }
 
-/// Hashes every blob and every layer again; what is whole need not be looked at after the next start of
+/// Hashes every blob, every layer and every download again; what is whole need not be looked at after the next start of
 /// the machine. `looking` is told of each.
 pub fn verify(
     store: &Store,
@@ -62,6 +63,22 @@ pub fn verify(
             Some(true) => store.settle_layer(&layer.diff_id)?,
             Some(false) => drop_damaged(store, state, item, &mut done)?,
             None => {}
+        }
+    }
+    let downloads = state.join("downloads");
+    for item in &inventory.items {
+        let Some(name) = item.id.as_str().strip_prefix(DOWNLOAD) else {
+            continue;
+        };
+        cancellation.check()?;
+        looking(item);
+        done.looked_at += 1;
+        let is_whole = is_whole(store, &downloads, name).map_err(|error| EngineError::Io {
+            act: "look at a download".to_owned(),
+            source: std::io::Error::other(error),
+        })?;
+        if !is_whole {
+            drop_damaged(store, state, item, &mut done)?;
         }
     }
     Ok(done)
