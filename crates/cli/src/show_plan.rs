@@ -1,5 +1,7 @@
 //! A plan for people: what is there, what will be made and why, and what will be written where.
 
+mod lint;
+
 use launchway_plan::{Action, Expect, Make, Node, NodeId, NodeState, Plan};
 
 use crate::report::text::{Paint, clean, pad, width};
@@ -83,6 +85,15 @@ fn head(plan: &Plan, page: &mut Page) {
     page.wrapped("registries  ", &registries.join(", "), Paint::Plain);
     if let Some(platforms) = common_platforms(plan) {
         page.wrapped("platforms   ", &platforms, Paint::Plain);
+    }
+    let held = lint::held_to(plan);
+    for (at, line) in held.iter().enumerate() {
+        let head = if at == 0 {
+            "lint        "
+        } else {
+            "            "
+        };
+        page.wrapped(head, line, Paint::Plain);
     }
     for degraded in &plan.degraded {
         let text = format!(

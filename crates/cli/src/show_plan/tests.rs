@@ -34,6 +34,11 @@ release-prefix = "v"
 tags = ["v{version}{suffix}"]
 rolling = ["latest{suffix}"]
 
+[image.box.lint]
+wasted = "5%"
+size = "300MB"
+deny-warnings = true
+
 [image.box.variant]
 plain = { features = ["tool"], suffix = "" }
 all = { features = ["tool", "more"] }
@@ -154,6 +159,7 @@ fn a_first_release_builds_everything() {
 plan for v1.0.0
 registries  docker.io/me, ghcr.io/me
 platforms   linux/amd64, linux/arm64
+lint        box: at most 5.0 % wasted, at most 300.0 MB large, warnings are refused
 
 base                 build  base-HHHHHHHHHHHH       the reason
 ├─ box/feature/tool  build  box-tool-HHHHHHHHHHHH   the reason
@@ -204,6 +210,7 @@ fn a_later_release_reuses_copies_and_moves() {
 plan for v1.0.0
 registries  docker.io/me, ghcr.io/me
 platforms   linux/amd64, linux/arm64
+lint        box: at most 5.0 % wasted, at most 300.0 MB large, warnings are refused
 
 base                 reuse  base-HHHHHHHHHHHH       the reason
 ├─ box/feature/tool  build  box-tool-HHHHHHHHHHHH   the reason
@@ -252,6 +259,7 @@ fn a_registry_that_is_down_is_named() {
 plan for v1.0.0
 registries  docker.io/me, ghcr.io/me
 platforms   linux/amd64, linux/arm64
+lint        box: at most 5.0 % wasted, at most 300.0 MB large, warnings are refused
 degraded    ghcr.io/me gave no certain answer, nothing is written there: GET ghcr.io/v2/ gave no
             answer within 30 seconds, three times
 
@@ -280,7 +288,7 @@ fn a_long_reason_stands_below_its_node() {
     let planned = plan.nodes.values_mut().next().unwrap();
     planned.reason = "WORD_VERSION 1.0.0 → 1.0.1; ".repeat(5);
     let text = shown(&plan);
-    let lines: Vec<&str> = text.lines().skip(4).take(4).collect();
+    let lines: Vec<&str> = text.lines().skip(5).take(4).collect();
     assert_eq!(
         lines,
         [
