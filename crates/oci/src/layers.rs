@@ -1,7 +1,7 @@
 //! How layers come into the store and what is remembered about them.
 
 use std::fs;
-use std::io::{self, Read, Write};
+use std::io::{self, Read};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
@@ -9,7 +9,6 @@ use launchway_model::{Algorithm, Digest};
 use serde::{Deserialize, Serialize};
 
 use crate::canon::canonicalise;
-use crate::compress::{Encoder, threads};
 use crate::copied::reduce;
 use crate::error::At;
 use crate::fuse_marks;
@@ -18,12 +17,13 @@ use crate::mark;
 use crate::pack::pack;
 use crate::pipe::{self, decompressed};
 use crate::spec::Descriptor;
+use crate::tar_way::{Ignored, See, Seen, TarSink, Tee, Watched};
 use crate::temp::ChangedBy;
 use crate::unpack::{Unpacked, unpack_tar};
 use crate::whole::layer_name;
 use crate::{
-    BlobWriter, CommitOptions, Compression, Layer, PathIndex, Stack, Store, StoreError, TempPath,
-    UnpackError, UnpackOptions, Whiteouts, WorkingLayer,
+    CommitOptions, Compression, Layer, PathIndex, Stack, Store, StoreError, TempPath, UnpackError,
+    UnpackOptions, Whiteouts, WorkingLayer,
 };
 
 /// What is written beside a layer's directory.
@@ -453,7 +453,7 @@ fn fits(media_type: &str, compression: Compression, came: Pulled) -> bool {
     is_asked_for || came == Pulled::Kept && !media_type.ends_with(".tar")
 }
 
-fn descriptor(media_type: &str, digest: &Digest, size: u64) -> Descriptor {
+pub(crate) fn descriptor(media_type: &str, digest: &Digest, size: u64) -> Descriptor {
     Descriptor {
         media_type: media_type.to_owned(),
         digest: digest.to_string(),
@@ -464,7 +464,7 @@ fn descriptor(media_type: &str, digest: &Digest, size: u64) -> Descriptor {
     }
 }
 
-fn check_diff_id(expected: &Digest, found: Digest) -> Result<(), StoreError> {
+pub(crate) fn check_diff_id(expected: &Digest, found: Digest) -> Result<(), StoreError> {
     if *expected == found {
         return Ok(());
     }
@@ -478,138 +478,4 @@ fn check_diff_id(expected: &Digest, found: Digest) -> Result<(), StoreError> {
 fn write_json(path: &Path, value: &impl Serialize) -> Result<(), StoreError> {
     let bytes = serde_json::to_vec(value).expect("what is remembered is plain JSON");
     fs::write(path, bytes).at("write", path)
-}
-
-/// Where a tar goes: through the hash of the diff id, and on into a compressed blob.
-struct TarSink {
-    hasher: Hasher,
-    size: u64,
-    blob: Option<(Compression, Encoder<BlobWriter>)>,
-}
-
-struct Packed {
-    diff_id: Digest,
-    size: u64,
-    blob: Option<Descriptor>,
-}
-
-impl TarSink {
-    /// `algorithm` is that of the diff id.
-    fn new(
-        store: &Store,
-        compression: Option<Compression>,
-        algorithm: Algorithm,
-    ) -> Result<Self, StoreError> {
-        let blob = match compression {
-            None => None,
-            Some(compression) => {
-                let encoder = Encoder::new(compression, threads(), store.blob_writer()?)
-                    .map_err(compressing)?;
-                Some((compression, encoder))
-            }
-        };
-        Ok(Self {
-            hasher: Hasher::with(algorithm),
-            size: 0,
-            blob,
-        })
-    }
-
-    fn finish(self, expected: Option<&Digest>) -> Result<Packed, StoreError> {
-        let diff_id = self.hasher.finish();
-        if let Some(expected) = expected {
-            check_diff_id(expected, diff_id.clone())?;
-        }
-        let blob = match self.blob {
-            None => None,
-            Some((compression, encoder)) => {
-                let writer = encoder.finish().map_err(compressing)?;
-                let (digest, size) = writer.finish(None)?;
-                Some(descriptor(compression.media_type(), &digest, size))
-            }
-        };
-        Ok(Packed {
-            diff_id,
-            size: self.size,
-            blob,
-        })
-    }
-}
-
-fn compressing(source: io::Error) -> StoreError {
-    StoreError::Write {
-        what: "compressed layer",
-        source,
-    }
-}
-
-impl Write for TarSink {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.hasher.update(bytes);
-        self.size += bytes.len() as u64;
-        if let Some((_, encoder)) = &mut self.blob {
-            encoder.write_all(bytes)?;
-        }
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
-
-/// Gives everything that is read to the sink too.
-struct Tee<'a, R> {
-    input: R,
-    sink: &'a mut TarSink,
-}
-
-impl<R: Read> Read for Tee<'_, R> {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let got = self.input.read(buffer)?;
-        self.sink.write_all(&buffer[..got])?;
-        Ok(got)
-    }
-}
-
-/// Looks at bytes as they pass.
-trait See {
-    fn see(&mut self, bytes: &[u8]);
-}
-
-struct Ignored;
-
-impl See for Ignored {
-    fn see(&mut self, _bytes: &[u8]) {}
-}
-
-struct Seen {
-    hasher: Hasher,
-    length: u64,
-}
-
-impl Seen {
-    fn new(hasher: Hasher) -> Self {
-        Self { hasher, length: 0 }
-    }
-}
-
-impl See for Seen {
-    fn see(&mut self, bytes: &[u8]) {
-        self.hasher.update(bytes);
-        self.length += bytes.len() as u64;
-    }
-}
-
-struct Watched<'a> {
-    input: &'a mut dyn Read,
-    seen: &'a mut dyn See,
-}
-
-impl Read for Watched<'_> {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let got = self.input.read(buffer)?;
-        self.seen.see(&buffer[..got]);
-        Ok(got)
-    }
 }

@@ -31,6 +31,7 @@ mod stack;
 mod store;
 mod survey;
 mod tar_read;
+mod tar_way;
 mod tar_write;
 mod temp;
 mod tree;

@@ -76,8 +76,7 @@ pub fn write_files_to_folder(
     })?;
     if stale == Stale::Remove {
         writer.last_parent = None;
-        let root = writer.directory(Path::new(""))?;
-        writer.remove_others(&root, Path::new(""), &written)?;
+        writer.remove_others(&written)?;
     }
     writer.finish_directories()
 }
@@ -275,24 +274,22 @@ impl FolderWriter<'_> {
     }
 
     /// Removes what was not written, by the names in directories that are open, never through a link.
-    fn remove_others(
-        &self,
-        directory: &OwnedFd,
-        path: &Path,
-        written: &BTreeSet<PathBuf>,
-    ) -> Result<(), StoreError> {
-        for name in names_in(directory).at("list", self.at(path))? {
-            let name = OsStr::from_bytes(&name);
-            let child = path.join(name);
-            if !written.contains(&child) {
-                remove_tree(directory.as_fd(), name).at("remove", self.at(&child))?;
-                continue;
-            }
-            let stat = statat(directory, name, AtFlags::SYMLINK_NOFOLLOW)
-                .at("look at", self.at(&child))?;
-            if FileType::from_raw_mode(stat.st_mode) == FileType::Directory {
-                let inner = self.directory(&child)?;
-                self.remove_others(&inner, &child, written)?;
+    fn remove_others(&self, written: &BTreeSet<PathBuf>) -> Result<(), StoreError> {
+        let mut waiting = vec![PathBuf::new()];
+        while let Some(path) = waiting.pop() {
+            let directory = self.directory(&path)?;
+            for name in names_in(&directory).at("list", self.at(&path))? {
+                let name = OsStr::from_bytes(&name);
+                let child = path.join(name);
+                if !written.contains(&child) {
+                    remove_tree(directory.as_fd(), name).at("remove", self.at(&child))?;
+                    continue;
+                }
+                let stat = statat(&directory, name, AtFlags::SYMLINK_NOFOLLOW)
+                    .at("look at", self.at(&child))?;
+                if FileType::from_raw_mode(stat.st_mode) == FileType::Directory {
+                    waiting.push(child);
+                }
             }
         }
         Ok(())
