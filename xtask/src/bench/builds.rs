@@ -208,44 +208,63 @@ impl Field {
         replace_folder(&context)?;
         fs::write(context.join("Dockerfile"), line.dockerfile(base))?;
         let mut times: [Vec<f64>; 3] = Default::default();
-        let mut failed = [false; 3];
+        let mut failures = [0; 3];
         // The first round is not measured: it fills caches and gets the base.
         for round in 0..=runs {
             // Another one begins each round.
             for turn in 0..Builder::ALL.len() {
                 let at = (round + turn) % Builder::ALL.len();
-                if failed[at] {
-                    continue;
-                }
                 line.prepare(&context, round * 10 + at)?;
                 match self.build(Builder::ALL[at], line, &context) {
                     Ok(time) if round > 0 => times[at].push(time.as_secs_f64()),
                     Ok(_) => {}
+                    Err(error) if at == 0 => {
+                        return Err(error.context("launchway did not do its work"));
+                    }
+                    // Told, and tried again in the next round.
                     Err(error) => {
-                        shell::say(&format!("{}: {error:#}", Builder::ALL[at].title()));
-                        failed[at] = true;
+                        let title = Builder::ALL[at].title();
+                        shell::say(&format!("{title}, round {round}: {error:#}"));
+                        failures[at] += 1;
                     }
                 }
             }
         }
-        if failed[0] {
-            bail!("launchway did not do its work");
-        }
+        self.tidy();
         let medians = times.map(median_of);
         let ours = medians[0].unwrap_or_default();
         Ok(medians
             .into_iter()
+            .zip(failures)
             .enumerate()
-            .map(|(at, found)| match found {
-                None => "–".to_owned(),
-                Some(time) if at == 0 => shown(time),
-                Some(time) => format!("{} ({:.1}×)", shown(time), time / ours),
+            .map(|(at, (found, failures))| {
+                let cell = match found {
+                    None => "–".to_owned(),
+                    Some(time) if at == 0 => shown(time),
+                    Some(time) => format!("{} ({:.1}×)", shown(time), time / ours),
+                };
+                match failures {
+                    0 => cell,
+                    failures => format!("{cell}, failed {failures} of {} times", runs + 1),
+                }
             })
             .collect())
     }
 
+    /// Removes what buildah keeps of a line, so that large files of many rounds do not fill the disk.
+    fn tidy(&self) {
+        let _ = fs::remove_file(self.folder.join("archive.tar"));
+        if let Err(error) = shell::quietly(&mut self.buildah(["rmi", "--all", "--force"])) {
+            shell::say(&format!("buildah: {error:#}"));
+        }
+    }
+
     fn build(&self, builder: Builder, line: Line, context: &Path) -> Result<Duration> {
         let archive = self.folder.join("archive.tar");
+        // What a failure has left must not be there when the next one writes it.
+        if archive.exists() {
+            fs::remove_file(&archive)?;
+        }
         let output = if line.exports() {
             format!("type=oci,dest={}", archive.display())
         } else {
@@ -277,10 +296,6 @@ impl Field {
         if builder == Builder::Buildah && line.exports() {
             let to = format!("oci-archive:{}", archive.display());
             took += shell::quietly(&mut self.buildah(["push", "--quiet", "bench", &to]))?;
-        }
-        // What is left must not be there when the next one writes it.
-        if archive.exists() {
-            fs::remove_file(&archive)?;
         }
         Ok(took)
     }
