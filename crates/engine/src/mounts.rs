@@ -9,8 +9,8 @@ use launchway_context::digest;
 use launchway_diagnostics::{Diagnostic, Span};
 use launchway_dockerfile::{CacheSharing, Run, RunMount, StageBase, expand};
 use launchway_model::ContentHasher;
-use launchway_oci::{EntryKind, Stack, WorkingLayer};
-use launchway_sandbox::{Content, MountSpec};
+use launchway_oci::{EntryKind, Stack, Tree, WorkingLayer};
+use launchway_sandbox::{Content, LayersMount, MountSpec};
 use launchway_ssh::Forwarded;
 
 use crate::cache_mount::{cache_root, make_once, take_free, try_first, use_cache};
@@ -158,14 +158,12 @@ impl PreparedMounts {
                     from,
                     readwrite,
                 } => {
-                    let (copy, path) =
-                        materialise(build, state, from.as_deref(), source.as_deref(), span)?;
-                    self.specs.push(MountSpec::Bind {
-                        source: path,
-                        target: self.target(target),
-                        read_only: !readwrite,
-                    });
-                    self._copies.push(copy);
+                    let source = MountSource {
+                        from: from.as_deref(),
+                        path: source.as_deref(),
+                        span,
+                    };
+                    self.open_bind(build, state, &source, target, *readwrite)?;
                 }
                 RunMount::Secret {
                     id,
@@ -207,6 +205,49 @@ impl PreparedMounts {
             }
             self.mounts.push((mount, span));
         }
+        Ok(())
+    }
+
+    /// What a stage or an image holds is mounted as it lies in its layers, and costs nothing however much it is. Files
+    /// of a context are copied, since the ignore rules leave some out and they may change meanwhile.
+    fn open_bind(
+        &mut self,
+        build: &Build<'_>,
+        state: &StageState<'_>,
+        source: &MountSource<'_>,
+        target: &str,
+        writable: bool,
+    ) -> Result<(), EngineError> {
+        let target = self.target(target);
+        let named = source_tree_of(build, state, source.from, source.span)?;
+        if let Some(SourceTree::Layers(stack)) = &named
+            && let Some(lower) = build.engine.mountable(stack)?
+        {
+            let (path, kind) = source.find(stack)?;
+            let changes = if writable {
+                Some(build.engine.store.new_layer_on(stack)?)
+            } else {
+                None
+            };
+            self.specs.push(MountSpec::Layers(LayersMount {
+                lower,
+                changes: changes
+                    .as_ref()
+                    .map(|layer| (layer.upper().to_owned(), layer.work().to_owned())),
+                path,
+                directory: kind == EntryKind::Dir,
+                target,
+            }));
+            self._copies.extend(changes);
+            return Ok(());
+        }
+        let (copy, path) = materialise(build, named.as_ref(), source)?;
+        self.specs.push(MountSpec::Bind {
+            source: path,
+            target,
+            read_only: !writable,
+        });
+        self._copies.push(copy);
         Ok(())
     }
 
@@ -349,8 +390,13 @@ impl PreparedMounts {
         let directory = root.join(slot.to_string());
         make_once(&directory, |fresh| {
             if from.is_some() {
-                let (copy, path) =
-                    materialise(build, state, from.as_deref(), source.as_deref(), span)?;
+                let named = source_tree_of(build, state, from.as_deref(), span)?;
+                let source = MountSource {
+                    from: from.as_deref(),
+                    path: source.as_deref(),
+                    span,
+                };
+                let (copy, path) = materialise(build, named.as_ref(), &source)?;
                 let seed = Over::new(&path, Stack::default());
                 LayerBuilder::new(fresh, &Stack::default())
                     .copy(
@@ -425,43 +471,51 @@ fn source_digest(
         .hash)
 }
 
+/// Where a mount takes its files from.
+struct MountSource<'a> {
+    from: Option<&'a str>,
+    path: Option<&'a str>,
+    span: Span,
+}
+
+impl MountSource<'_> {
+    /// The path in a tree, links followed, and what is there.
+    fn find(&self, tree: &dyn Tree) -> Result<(PathBuf, EntryKind), EngineError> {
+        let path = below_root(&absolute("/", self.path.unwrap_or("/")));
+        let path = launchway_oci::resolve(tree, &path, true)
+            .map_err(|error| bad_source(&error.to_string(), self.span))?;
+        if path.as_os_str().is_empty() {
+            return Ok((path, EntryKind::Dir));
+        }
+        let found = tree
+            .entry(&path)
+            .map_err(EngineError::io("look up the source of a mount"))?;
+        let found = found.ok_or_else(|| bad_source("no such file or directory", self.span))?;
+        Ok((path, found.kind))
+    }
+}
+
 /// A copy of what a bind mount brings in, so that the step can neither change the original nor see
 /// what the ignore rules leave out.
 fn materialise(
     build: &Build<'_>,
-    state: &StageState<'_>,
-    from: Option<&str>,
-    source: Option<&str>,
-    span: Span,
+    named: Option<&SourceTree>,
+    source: &MountSource<'_>,
 ) -> Result<(WorkingLayer, PathBuf), EngineError> {
-    let named = source_tree_of(build, state, from, span)?;
-    let tree = match &named {
+    let tree = match named {
         Some(named) => named.tree(),
         None => build.request.context,
     };
-    let path = launchway_oci::resolve(
-        tree,
-        &below_root(&absolute("/", source.unwrap_or("/"))),
-        true,
-    )
-    .map_err(|error| bad_source(&error.to_string(), span))?;
-    let entry = if path.as_os_str().is_empty() {
-        None
-    } else {
-        let found = tree
-            .entry(&path)
-            .map_err(EngineError::io("look up the source of a mount"))?;
-        Some(found.ok_or_else(|| bad_source("no such file or directory", span))?)
-    };
+    let (path, kind) = source.find(tree)?;
     let copy = build.engine.store.new_layer()?;
     let options = CopyOptions::keep_all();
     let mut builder = LayerBuilder::new(copy.upper(), &Stack::default());
     builder.cancellation = build.cancellation.clone();
-    let is_file = entry.is_some_and(|entry| entry.kind != EntryKind::Dir);
+    let is_file = kind != EntryKind::Dir;
     let to = if is_file { "/file" } else { "/" };
     builder
         .copy(tree, &path, &path, to, &options)
-        .map_err(|error| cannot_place(error, span))?;
+        .map_err(|error| cannot_place(error, source.span))?;
     let at = if is_file {
         copy.upper().join("file")
     } else {

@@ -107,6 +107,13 @@ impl NativeEngine {
         Stacking::Copy
     }
 
+    /// The directories of layers that a part of can be mounted, the topmost first; `None` where the kernel does not stack
+    /// them.
+    pub(crate) fn mountable(&self, stack: &Stack) -> Result<Option<Vec<PathBuf>>, EngineError> {
+        let can = self.way.stacking == Stacking::Overlay && stack.lower_dirs().len() <= MOST_LAYERS;
+        can.then(|| self.lower(stack)).transpose()
+    }
+
     /// The directories to stack, the topmost first. There has to be one.
     fn lower(&self, stack: &Stack) -> Result<Vec<PathBuf>, EngineError> {
         let mut lower = stack.lower_dirs();

@@ -26,8 +26,8 @@ pub use helper::{run_if_helper, sweep_left_groups};
 pub use host::{Finding, FindingState, host_findings};
 pub use sandbox::{Killer, MOST_LAYERS, OutputSink, Running, Sandbox, Stdio};
 pub use spec::{
-    Content, DEFAULT_PIDS, Exit, Limits, LimitsHit, MountSpec, Network, Pids, ResourceLimit,
-    RunSpec, Stacking, Stream, UserIds,
+    Content, DEFAULT_PIDS, Exit, LayersMount, Limits, LimitsHit, MountSpec, Network, Pids,
+    ResourceLimit, RunSpec, Stacking, Stream, UserIds,
 };
 pub use stacking::{PassedOver, StackingChoice, StackingWish, choose_stacking};
 pub use user_namespace::{

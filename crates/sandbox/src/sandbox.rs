@@ -5,7 +5,7 @@ use std::net::Shutdown;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt;
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 use std::process::{Child, ChildStderr, ChildStdout, Command};
 use std::sync::Arc;
 use std::thread::JoinHandle;
@@ -154,6 +154,24 @@ fn check(spec: &RunSpec) -> Result<(), SandboxError> {
             MountSpec::Bind { source, target, .. } => {
                 absolute("mount source", source)?;
                 absolute("mount target", target)?;
+            }
+            MountSpec::Layers(layers) => {
+                let changes = layers.changes.iter();
+                let changes = changes.flat_map(|(upper, work)| [upper, work]);
+                for path in layers.lower.iter().chain(changes) {
+                    absolute("layer", path)?;
+                }
+                if layers.lower.is_empty() || layers.lower.len() > MOST_LAYERS {
+                    return refuse(format!("{} layers cannot be mounted", layers.lower.len()));
+                }
+                if !layers
+                    .path
+                    .components()
+                    .all(|part| matches!(part, Component::Normal(_)))
+                {
+                    return refuse(format!("{} is no path in layers", layers.path.display()));
+                }
+                absolute("mount target", &layers.target)?;
             }
             MountSpec::Tmpfs { target, .. } | MountSpec::File { target, .. } => {
                 absolute("mount target", target)?;

@@ -94,6 +94,8 @@ pub enum MountSpec {
         target: PathBuf,
         read_only: bool,
     },
+    /// A part of other layers, stacked by overlayfs and seen nowhere else. Device nodes below it are never usable.
+    Layers(LayersMount),
     /// An empty directory in memory; `size` is in bytes and `mode` holds the 12 permission bits.
     Tmpfs {
         target: PathBuf,
@@ -111,12 +113,27 @@ pub enum MountSpec {
     },
 }
 
+/// What of other layers is mounted where.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LayersMount {
+    /// The topmost first; at least one.
+    pub lower: Vec<PathBuf>,
+    /// The upper and the work directory for changes; without them nothing can be changed.
+    pub changes: Option<(PathBuf, PathBuf)>,
+    /// What of the layers is mounted, relative to their root and free of links; empty for all.
+    pub path: PathBuf,
+    /// A directory, as opposed to anything else.
+    pub directory: bool,
+    pub target: PathBuf,
+}
+
 impl MountSpec {
     pub(crate) fn target(&self) -> &PathBuf {
         match self {
             Self::Bind { target, .. } | Self::Tmpfs { target, .. } | Self::File { target, .. } => {
                 target
             }
+            Self::Layers(layers) => &layers.target,
         }
     }
 }

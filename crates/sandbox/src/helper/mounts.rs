@@ -11,7 +11,7 @@ use rustix::mount::{
 };
 
 use super::scratch::Scratch;
-use super::{Refused, Step, resolve, sys};
+use super::{Refused, Step, overlay, resolve, sys};
 use crate::spec::{MountSpec, Network, RunSpec};
 
 /// A place in the root that something is mounted on.
@@ -86,6 +86,11 @@ pub(super) fn plan(spec: &RunSpec, scratch: &Scratch) -> Result<Vec<Target>, Ref
                     }),
                 }
             }
+            MountSpec::Layers(layers) => Target {
+                path: layers.target.clone(),
+                directory: layers.directory,
+                source: Some(Source::Ready(overlay::mount_part(layers, scratch, number)?)),
+            },
             MountSpec::Tmpfs { target, size, mode } => Target {
                 path: target.clone(),
                 directory: true,
@@ -199,6 +204,19 @@ pub(super) fn clone_tree(path: &Path, attributes: u64) -> std::io::Result<OwnedF
         OpenTreeFlags::OPEN_TREE_CLONE
             | OpenTreeFlags::OPEN_TREE_CLOEXEC
             | OpenTreeFlags::AT_RECURSIVE,
+    )?;
+    sys::set_mount_attributes(mount.as_fd(), attributes)?;
+    Ok(mount)
+}
+
+/// A mount of what a handle leads to, attached nowhere yet. Its own mount has to be attached.
+pub(super) fn clone_handle(handle: BorrowedFd<'_>, attributes: u64) -> std::io::Result<OwnedFd> {
+    let mount = open_tree(
+        handle,
+        "",
+        OpenTreeFlags::OPEN_TREE_CLONE
+            | OpenTreeFlags::OPEN_TREE_CLOEXEC
+            | OpenTreeFlags::AT_EMPTY_PATH,
     )?;
     sys::set_mount_attributes(mount.as_fd(), attributes)?;
     Ok(mount)

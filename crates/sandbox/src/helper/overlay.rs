@@ -20,10 +20,10 @@ use rustix::mount::{
 };
 
 use super::mounts::{self, Target};
-use super::resolve::{open_in_root, resolve};
+use super::resolve::{open_in_root, open_path, resolve};
 use super::scratch::{self, Scratch, create_directory};
 use super::{Refused, Step, sys};
-use crate::spec::RunSpec;
+use crate::spec::{LayersMount, RunSpec};
 use crate::user_namespace::{self, IdMapping};
 
 /// Short names of directories, given to the kernel instead of their paths: those may be long, may contain what
@@ -87,6 +87,52 @@ pub(super) fn mount_root(
         below.insert(0, STUBS);
     }
     overlay(&below, true, sys::MOUNT_NO_DEVICES)
+}
+
+/// Mounts a part of other layers, attached nowhere yet.
+pub(super) fn mount_part(
+    layers: &LayersMount,
+    scratch: &Scratch,
+    number: usize,
+) -> Result<OwnedFd, Refused> {
+    let names = scratch.directory(&format!("layers-{number}"))?;
+    let mut below: Vec<String> = Vec::new();
+    for (at, layer) in layers.lower.iter().enumerate() {
+        let name = at.to_string();
+        scratch.link(names.as_fd(), &name, layer)?;
+        below.push(name);
+    }
+    let mut attributes = sys::MOUNT_NO_DEVICES;
+    if let Some((upper, work)) = &layers.changes {
+        scratch.link(names.as_fd(), UPPER, upper)?;
+        scratch.link(names.as_fd(), WORK, work)?;
+    } else {
+        attributes |= sys::MOUNT_READ_ONLY;
+        // One layer alone is none that could be mounted.
+        if below.len() == 1 {
+            create_directory(names.as_fd(), STUBS.as_ref()).step("preparing a mount of layers")?;
+            below.push(STUBS.to_owned());
+        }
+    }
+    scratch::work_in(names.as_fd())?;
+    let below: Vec<&str> = below.iter().map(String::as_str).collect();
+    let whole = overlay(&below, layers.changes.is_some(), attributes)?;
+    if layers.path.as_os_str().is_empty() {
+        return Ok(whole);
+    }
+    // Only of what is attached a part can be taken. No path of the run leads there.
+    let place = scratch.directory(&format!("whole-{number}"))?;
+    mounts::mount_on(whole.as_fd(), place.as_fd())
+        .map_err(std::io::Error::from)
+        .and_then(|()| {
+            let part = open_path(whole.as_fd(), &layers.path)?;
+            mounts::clone_handle(part.as_fd(), attributes)
+        })
+        .step(format_args!(
+            "mounting /{} of {} layers",
+            layers.path.display(),
+            layers.lower.len()
+        ))
 }
 
 /// The root as it is before the run, to look at. `None` when there is nothing in it.

@@ -5,7 +5,7 @@ use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt, chown, symlink
 use std::path::PathBuf;
 
 use crate::common::{place, stdout};
-use launchway_sandbox::{MountSpec, RunSpec};
+use launchway_sandbox::{LayersMount, MountSpec, RunSpec};
 
 #[test]
 fn mount_points_leave_no_trace() {
@@ -252,4 +252,77 @@ fn binds() {
     }
     assert!(place.path("data/new").exists());
     assert!(!PathBuf::from("/srv/x").exists());
+}
+
+#[test]
+fn parts_of_other_layers() {
+    let Some(place) = place() else { return };
+    fs::create_dir_all(place.path("one/deep/inner")).unwrap();
+    fs::write(place.path("one/deep/file"), "one\n").unwrap();
+    fs::write(place.path("one/deep/below"), "below\n").unwrap();
+    fs::write(place.path("one/aside"), "aside\n").unwrap();
+    symlink("/etc/passwd", place.path("one/deep/out")).unwrap();
+    symlink("../../../../aside", place.path("one/deep/up")).unwrap();
+    fs::create_dir_all(place.path("two/deep")).unwrap();
+    fs::write(place.path("two/deep/file"), "two\n").unwrap();
+    fs::create_dir(place.path("changes")).unwrap();
+    fs::create_dir(place.path("changing")).unwrap();
+    fs::write(place.path("layer/etc/passwd"), "of the root\n").unwrap();
+    let mount = |layers: &[&str], path: &str, directory, writable: bool| {
+        MountSpec::Layers(LayersMount {
+            lower: layers.iter().map(|layer| place.path(layer)).collect(),
+            changes: writable.then(|| (place.path("changes"), place.path("changing"))),
+            path: path.into(),
+            directory,
+            target: "/data".into(),
+        })
+    };
+    let cases: &[(&str, MountSpec, &str, &str)] = &[
+        (
+            "all of several",
+            mount(&["two", "one"], "", true, false),
+            "cat /data/deep/file /data/deep/below /data/aside; echo x > /data/new || echo refused",
+            "two\nbelow\naside\nrefused\n",
+        ),
+        (
+            "a folder of several",
+            mount(&["two", "one"], "deep", true, false),
+            "cat /data/file /data/below; cat /data/../aside || echo apart; rm /data/file || echo refused",
+            "two\nbelow\napart\nrefused\n",
+        ),
+        (
+            "a folder of one",
+            mount(&["one"], "deep/inner", true, false),
+            "ls -A /data; mkdir /data/x || echo refused",
+            "refused\n",
+        ),
+        (
+            "a file",
+            mount(&["two", "one"], "deep/file", false, false),
+            "cat /data; echo x > /data || echo refused",
+            "two\nrefused\n",
+        ),
+        (
+            "links lead to the root, as everywhere",
+            mount(&["one"], "deep", true, false),
+            "cat /data/out; cat /data/up || echo nothing",
+            "of the root\nnothing\n",
+        ),
+        (
+            "changes go elsewhere",
+            mount(&["two", "one"], "deep", true, true),
+            "echo new > /data/file && rm /data/below && cat /data/file && ls /data/below || echo gone",
+            "new\ngone\n",
+        ),
+    ];
+    for (name, mount, script, expected) in cases {
+        let spec = RunSpec {
+            mounts: vec![mount.clone()],
+            ..place.script(script)
+        };
+        assert_eq!(stdout(&spec), *expected, "{name}");
+    }
+    assert_eq!(fs::read(place.path("two/deep/file")).unwrap(), b"two\n");
+    assert_eq!(fs::read(place.path("one/deep/below")).unwrap(), b"below\n");
+    assert_eq!(fs::read(place.path("changes/deep/file")).unwrap(), b"new\n");
 }
