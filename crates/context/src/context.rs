@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 use launchway_dockerfile::IgnoreRules;
-use launchway_oci::{Tree, TreeEntry};
+use launchway_oci::{EntryKind, Tree, TreeEntry};
 use rustix::fs::{FileType, Stat};
 
 use crate::missing::Edge;
@@ -18,8 +18,8 @@ use crate::root::Root;
 use crate::select::{cleaned, select_in, select_with_parents_in};
 use crate::{ContextError, Filter, JunkRules, Selected};
 
-/// A build context. What the ignore and junk rules leave out does not exist in it, nor do sockets;
-/// an excluded directory exists as long as something below it is taken in again.
+/// A build context. What the ignore and junk rules leave out does not exist in it; an excluded
+/// directory exists as long as something below it is taken in again. Sockets are empty files, as in BuildKit.
 ///
 /// Every entry belongs to root, unless owners are [kept](Self::keeping_owners): who owns a file on the
 /// machine that builds says nothing about the image. Files are taken to stay as they are while a context is in use; those
@@ -200,7 +200,7 @@ impl Context {
         if path.as_os_str().is_empty() || path == Path::new(".") {
             return Ok(true);
         }
-        if kind == FileType::Socket || self.junk.is_junk(path) {
+        if self.junk.is_junk(path) {
             return Ok(false);
         }
         let name = slashed(path);
@@ -280,10 +280,16 @@ impl Tree for Context {
         };
         let looks = (stat.st_dev, stat.st_ino, stat.st_mode, changed);
         self.looks.note("entry", path, looks);
+        let found = TreeEntry::of(&stat);
+        let kind = match found.kind {
+            EntryKind::Socket => EntryKind::File,
+            kind => kind,
+        };
         Ok(Some(TreeEntry {
+            kind,
             uid: if owners { stat.st_uid } else { 0 },
             gid: if owners { stat.st_gid } else { 0 },
-            ..TreeEntry::of(&stat)
+            ..found
         }))
     }
 
@@ -295,8 +301,13 @@ impl Tree for Context {
     }
 
     fn open(&self, path: &Path) -> io::Result<File> {
-        self.require(path)?;
-        self.root.read(path)
+        match self.stat(path)? {
+            None => Err(io::ErrorKind::NotFound.into()),
+            Some(stat) if FileType::from_raw_mode(stat.st_mode) == FileType::Socket => {
+                File::open("/dev/null")
+            }
+            Some(_) => self.root.read(path),
+        }
     }
 
     fn read_link(&self, path: &Path) -> io::Result<PathBuf> {
@@ -490,13 +501,23 @@ mod tests {
     }
 
     #[test]
-    fn sockets_are_passed_over() {
+    fn sockets_are_empty_files() {
         let folder = sample();
         let _socket = UnixListener::bind(folder.path().join("socket")).unwrap();
         let context = open(&folder, "");
-        assert_eq!(context.entry(Path::new("socket")).unwrap(), None);
+        let path = Path::new("socket");
+        let entry = context.entry(path).unwrap().unwrap();
+        assert_eq!((entry.kind, entry.size), (EntryKind::File, 0));
         let names = context.children(Path::new("")).unwrap();
-        assert!(!names.contains(&OsString::from("socket")));
+        assert!(names.contains(&OsString::from("socket")));
+        let mut content = Vec::new();
+        context
+            .open(path)
+            .unwrap()
+            .read_to_end(&mut content)
+            .unwrap();
+        assert_eq!(content, b"");
+        assert_eq!(context.select("socket", &[]).unwrap().len(), 1);
     }
 
     #[test]
