@@ -84,6 +84,13 @@ impl<R: Read> TarReader<R> {
                 return Ok(None);
             };
             if block.iter().all(|&byte| byte == 0) {
+                // Two such blocks are the end. Writers that make one are forgiven, what is cut off
+                // in between or goes on is not.
+                if let Some(second) = self.block()?
+                    && second.iter().any(|&byte| byte != 0)
+                {
+                    return Err(damaged("something follows its end mark"));
+                }
                 self.end_seen = true;
                 return Ok(None);
             }
@@ -546,6 +553,17 @@ mod tests {
         };
         assert!(read_all(&good).is_ok());
         assert!(read_all(&[]).is_ok());
+        let ended = |zeros: usize, after: &[u8]| [&good[..], &vec![0; zeros], after].concat();
+        for zeros in [512, 1024, 2048] {
+            assert!(read_all(&ended(zeros, b"")).is_ok(), "{zeros}");
+        }
+        for (zeros, after) in [(1023, &b""[..]), (700, b""), (512, &good)] {
+            assert!(read_all(&ended(zeros, after)).is_err(), "{zeros}");
+        }
+        assert!(
+            read_all(&ended(1024, &good)).is_ok(),
+            "what follows is nobody's"
+        );
         for cut in [1, 511, 513, 700, 1023] {
             assert!(read_all(&good[..cut]).is_err(), "{cut}");
         }
