@@ -135,13 +135,6 @@ fn push(
 
 /// A value as text; what says nothing is the same as what is missing.
 fn text(value: &Value) -> Option<String> {
-    let empty = match value {
-        Value::Null => true,
-        Value::Bool(yes) => !yes,
-        Value::String(text) => text.is_empty(),
-        Value::Array(items) => items.is_empty(),
-        Value::Object(fields) => fields.is_empty(),
-        Value::Number(_) => false,
-    };
-    (!empty).then(|| value.to_string())
+    // An empty list and none at all say the same, and are not the same.
+    (!value.is_null()).then(|| value.to_string())
 }
