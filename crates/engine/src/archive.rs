@@ -1,10 +1,13 @@
 //! Archives that ADD unpacks: tar, plain or compressed with gzip, bzip2, xz or zstd, recognised by
 //! their content as Docker does, never by their name.
 
+use std::collections::BTreeSet;
 use std::io::{self, Read, Seek as _, SeekFrom};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
-use launchway_oci::{EntryKind, Stack, Tree, UnpackError, UnpackOptions, Whiteouts};
+use launchway_oci::{
+    EntryKind, Stack, Tree, UnpackError, UnpackOptions, Whiteouts, unpack_telling_implied,
+};
 
 use crate::EngineError;
 use crate::over::Over;
@@ -36,19 +39,19 @@ pub(crate) fn is_archive(tree: &dyn Tree, path: &Path) -> io::Result<bool> {
 }
 
 /// Unpacks an archive into an empty directory, modes as the archive has them, and owners unless there
-/// is one for all.
+/// is one for all. Returns the directories that no entry of the archive names.
 pub(crate) fn unpack(
     tree: &dyn Tree,
     path: &Path,
     target: &Path,
     owner: Option<(u32, u32)>,
-) -> Result<(), ArchiveError> {
+) -> Result<BTreeSet<PathBuf>, ArchiveError> {
     let options = UnpackOptions {
         whiteouts: Whiteouts::Plain,
         owner,
     };
-    launchway_oci::unpack(decompressed(tree, path)?, target, &options)?;
-    Ok(())
+    let archive = decompressed(tree, path)?;
+    Ok(unpack_telling_implied(archive, target, &options)?)
 }
 
 /// Unpacks a file of the machine into an empty directory if it is an archive, as [`unpack`] does;

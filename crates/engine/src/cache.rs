@@ -21,6 +21,15 @@ pub(crate) struct Made {
     /// The instruction as written, on one line.
     pub(crate) text: String,
     pub(crate) took: Duration,
+    /// The time that the build which made it states, RFC 3339.
+    pub(crate) created: Option<String>,
+}
+
+/// What a step gave.
+#[derive(Clone, Debug)]
+pub(crate) struct Known {
+    pub(crate) layer: Layer,
+    pub(crate) created: Option<String>,
 }
 
 /// The second line of an entry.
@@ -28,6 +37,8 @@ pub(crate) struct Made {
 struct MadeLine {
     text: String,
     took_ms: u64,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    created: Option<String>,
 }
 
 pub(crate) struct StepCache {
@@ -42,15 +53,16 @@ impl StepCache {
     }
 
     /// The layer that a step gave; absent when it never ran or its layer is gone.
-    pub(crate) fn get(&self, key: &InputHash, store: &Store) -> Option<Layer> {
+    pub(crate) fn get(&self, key: &InputHash, store: &Store) -> Option<Known> {
         let name = key.to_string();
         store.hold(&step_name(&name)).ok()?;
         let path = self.dir.join(name);
         let text = fs::read_to_string(&path).ok()?;
-        let (diff_id, _) = read_entry(&text)?;
+        let (diff_id, made) = read_entry(&text)?;
         let layer = store.layer(&diff_id)?;
         touch(&path);
-        Some(layer)
+        let created = made.and_then(|made| made.created);
+        Some(Known { layer, created })
     }
 
     pub(crate) fn put(&self, key: &InputHash, layer: &Layer, made: &Made) -> std::io::Result<()> {
@@ -61,6 +73,7 @@ impl StepCache {
         let line = MadeLine {
             text: made.text.clone(),
             took_ms: u64::try_from(made.took.as_millis()).unwrap_or(u64::MAX),
+            created: made.created.clone(),
         };
         let line = serde_json::to_string(&line).map_err(std::io::Error::from)?;
         file.write_all(format!("{}\n{line}\n", layer.diff_id).as_bytes())?;
@@ -86,6 +99,7 @@ pub(crate) fn read_entry(text: &str) -> Option<(Digest, Option<Made>)> {
             Some(Made {
                 text: line.text,
                 took: Duration::from_millis(line.took_ms),
+                created: line.created,
             })
         }
         // Entries of earlier versions have one line.
@@ -128,6 +142,7 @@ mod tests {
         let made = Made {
             text: "RUN make\t\"x\"".to_owned(),
             took: Duration::from_millis(1_500),
+            created: Some("2026-11-29T02:30:00Z".to_owned()),
         };
 
         let cache = StepCache::open(folder.path()).unwrap();
@@ -135,7 +150,9 @@ mod tests {
         cache.put(&key, &layer, &made).unwrap();
         // As another process would: from the disk alone.
         let again = StepCache::open(folder.path()).unwrap();
-        assert_eq!(again.get(&key, &store).unwrap().diff_id, layer.diff_id);
+        let known = again.get(&key, &store).unwrap();
+        assert_eq!(known.layer.diff_id, layer.diff_id);
+        assert_eq!(known.created, made.created);
         let names = fs::read_dir(folder.path().join("steps")).unwrap().count();
         assert_eq!(names, 1, "nothing temporary stays");
 

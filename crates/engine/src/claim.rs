@@ -8,9 +8,9 @@
 use std::time::{Duration, Instant};
 
 use launchway_model::InputHash;
-use launchway_oci::{CommitOptions, Layer, Stack, Turn, WorkingLayer};
+use launchway_oci::{CommitOptions, Stack, Turn, WorkingLayer};
 
-use crate::cache::Made;
+use crate::cache::{Known, Made};
 use crate::collect::step_name;
 use crate::native::{Build, StageState, StepDone};
 use crate::{Cancellation, EngineError, Event, Step};
@@ -21,7 +21,7 @@ const LOOK_EVERY: Duration = Duration::from_millis(40);
 /// What came of claiming a step.
 pub(crate) enum Claim {
     /// It is done; here is its layer.
-    Found(Layer),
+    Found(Known),
     /// It is ours to do.
     Ours(Claimed),
 }
@@ -56,8 +56,8 @@ impl Build<'_> {
         }
         let store = &self.engine.store;
         let find = |key: &InputHash| self.cache.get(key, store);
-        if let Some(layer) = find(&key) {
-            return Ok(Claim::Found(layer));
+        if let Some(known) = find(&key) {
+            return Ok(Claim::Found(known));
         }
         let turn = wait_for(
             self.cancellation,
@@ -65,7 +65,7 @@ impl Build<'_> {
             || self.tell_waiting(step, "the same step is under way elsewhere"),
         )?;
         Ok(match find(&key) {
-            Some(layer) => Claim::Found(layer),
+            Some(known) => Claim::Found(known),
             None => ours(key, Some(turn)),
         })
     }
@@ -101,10 +101,12 @@ impl Build<'_> {
         let store = &self.engine.store;
         store.hold(&step_name(&claimed.key.to_string()))?;
         let layer = store.commit_layer(working, below, &options)?;
+        let created = self.request.options.created.clone();
         if claimed.is_sure {
             let made = Made {
                 text: claimed.text.clone(),
                 took: claimed.started.elapsed(),
+                created: created.clone(),
             };
             self.cache
                 .put(&claimed.key, &layer, &made)
@@ -114,6 +116,7 @@ impl Build<'_> {
             layer: Some(layer),
             told,
             cached: false,
+            created,
         })
     }
 }

@@ -5,7 +5,7 @@
 //! image are followed inside the image. The rules for what lands where are BuildKit's (the copy
 //! package of tonistiigi/fsutil): they are checked against it by the differential tests.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::ffi::OsString;
 use std::fs;
 use std::io;
@@ -40,6 +40,8 @@ pub(crate) struct CopyOptions {
     pub(crate) filter: Arc<Filter>,
     /// What is there gives way to something of another kind, as for the members of an archive.
     pub(crate) replaces: bool,
+    /// Directories of the source that say nothing of what they are: one that is there stays as it is.
+    pub(crate) implied: BTreeSet<PathBuf>,
 }
 
 impl CopyOptions {
@@ -50,6 +52,7 @@ impl CopyOptions {
             mode: None,
             filter: Filter::default().into(),
             replaces: false,
+            implied: BTreeSet::new(),
         }
     }
 
@@ -83,9 +86,12 @@ pub(crate) enum CopyError {
     },
 }
 
-type Result<T> = std::result::Result<T, CopyError>;
+pub(crate) type Result<T> = std::result::Result<T, CopyError>;
 
-fn failed<'a>(act: &'static str, path: &'a Path) -> impl FnOnce(io::Error) -> CopyError + 'a {
+pub(crate) fn failed<'a>(
+    act: &'static str,
+    path: &'a Path,
+) -> impl FnOnce(io::Error) -> CopyError + 'a {
     move |source| CopyError::Io {
         act,
         path: path.display().to_string(),
@@ -104,7 +110,7 @@ struct Waiting {
 pub(crate) struct LayerBuilder {
     upper: PathBuf,
     /// The layers below and, on top, the new one.
-    view: Over,
+    pub(crate) view: Over,
     /// (device, inode) of a source file with several names → where its first name was copied.
     links: HashMap<(u64, u64), PathBuf>,
     /// The directories being walked that come along only when something in them is taken.
@@ -252,7 +258,7 @@ impl LayerBuilder {
         resolve(&self.view, Path::new(relative), true).map_err(failed("resolve", Path::new(path)))
     }
 
-    fn entry(&self, path: &Path) -> Result<Option<TreeEntry>> {
+    pub(crate) fn entry(&self, path: &Path) -> Result<Option<TreeEntry>> {
         self.view.entry(path).map_err(failed("look up", path))
     }
 
@@ -264,7 +270,12 @@ impl LayerBuilder {
 
     /// Makes every missing directory of a resolved path. Directories that exist below are taken
     /// over as they are; the finished layer leaves them out where nothing in them changed.
-    fn mkdir_all(&self, path: &Path, owner: Option<(u32, u32)>, mode: u32) -> Result<()> {
+    pub(crate) fn mkdir_all(
+        &self,
+        path: &Path,
+        owner: Option<(u32, u32)>,
+        mode: u32,
+    ) -> Result<()> {
         let mut so_far = PathBuf::new();
         for component in path.components() {
             let Component::Normal(name) = component else {
@@ -337,6 +348,9 @@ impl LayerBuilder {
             Ownership::Set(uid, gid) => (uid, gid),
         };
         if is_directory {
+            if options.implied.contains(source) {
+                return self.copy_implied(tree, source, relative, target, entry, options);
+            }
             if options.replaces && !target.as_os_str().is_empty() {
                 self.give_way(target, true)?;
             }
@@ -418,7 +432,7 @@ impl LayerBuilder {
         self.finish(tree, source, target, entry, (uid, gid), options)
     }
 
-    fn copy_children(
+    pub(crate) fn copy_children(
         &mut self,
         tree: &dyn Tree,
         source: &Path,
@@ -523,7 +537,7 @@ impl LayerBuilder {
 
     /// Owner, mode, extended attributes and time, in the order that keeps all of them: a change of
     /// owner clears set-user-id bits and capabilities.
-    fn finish(
+    pub(crate) fn finish(
         &self,
         tree: &dyn Tree,
         source: &Path,

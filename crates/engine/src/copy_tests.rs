@@ -1,6 +1,7 @@
 //! What lands where. Sources and layers below are made from short lines such as
 //! `d 755 dir`, `f 644 dir/file`, `l dir/link target`.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::path::Path;
@@ -118,6 +119,7 @@ fn options() -> CopyOptions {
         mode: None,
         filter: Filter::default().into(),
         replaces: false,
+        implied: BTreeSet::new(),
     }
 }
 

@@ -10,6 +10,10 @@ pub enum EngineError {
     /// The user's files or commands are at fault, at a place that can be shown.
     #[error("{}", .0.message)]
     Diagnosed(Box<Diagnostic>),
+    /// A base image has a trigger that takes from what the graph was resolved without. It helps to
+    /// resolve again, with what is known of the image now.
+    #[error("{}", .0.message)]
+    Trigger(Box<Diagnostic>),
     #[error("store a layer")]
     Store(#[from] StoreError),
     #[error("run a step in the sandbox")]

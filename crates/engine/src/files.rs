@@ -1,5 +1,6 @@
 //! COPY, ADD and WORKDIR as steps: what is taken, the cache key, the new layer.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use launchway_context::{Filter, Selected, digest, walk};
@@ -180,6 +181,7 @@ impl Build<'_> {
             mode,
             filter: Filter::excluding(&excludes).into(),
             replaces: false,
+            implied: BTreeSet::new(),
         };
 
         // The files are placed as if nothing were below. BuildKit forgets this with --chmod.
@@ -212,7 +214,7 @@ impl Build<'_> {
         let hashed = changes();
         let told = told(step, &taken, state)?;
         let mut claimed = match self.claim(key, at)? {
-            Claim::Found(layer) => return Ok(StepDone::cached(layer, told)),
+            Claim::Found(known) => return Ok(StepDone::cached(known, told)),
             Claim::Ours(claimed) => claimed,
         };
         let working = self.engine.store.new_layer_on(&below)?;
@@ -332,7 +334,7 @@ impl Build<'_> {
             Ownership::Set(uid, gid) if step.chown.is_some() => Some((uid, gid)),
             Ownership::Set(..) | Ownership::Keep => None,
         };
-        archive::unpack(tree, path, unpacked.upper(), owner)
+        let implied = archive::unpack(tree, path, unpacked.upper(), owner)
             .map_err(|error| bad_archive(&error, at))?;
         let content = Over::new(unpacked.upper(), Stack::default());
         // As in BuildKit, --chmod and --exclude mean nothing to what an archive holds.
@@ -341,6 +343,7 @@ impl Build<'_> {
             mode: None,
             filter: Filter::default().into(),
             replaces: true,
+            implied,
         };
         let directory = format!("{}/", destination.trim_end_matches('/'));
         builder
@@ -385,7 +388,7 @@ impl Build<'_> {
             .text("owner", &format!("{owner:?}"));
         let key = key.finish();
         let claimed = match self.claim(key, at)? {
-            Claim::Found(layer) => return Ok(StepDone::cached(layer, told)),
+            Claim::Found(known) => return Ok(StepDone::cached(known, told)),
             Claim::Ours(claimed) => claimed,
         };
         let working = self.engine.store.new_layer_on(&below)?;

@@ -11,7 +11,7 @@ use launchway_dockerfile::StageBase;
 use launchway_model::Platform;
 use launchway_oci::{CommitOptions, Stack, Tree, spec};
 
-use crate::cache::Made;
+use crate::cache::{Known, Made};
 use crate::copy::{CopyOptions, LayerBuilder};
 use crate::native::Build;
 use crate::problems::{cannot_place, unreadable};
@@ -142,8 +142,9 @@ impl Build<'_> {
         let known = (!self.request.options.no_cache)
             .then(|| self.cache.get(&key, &self.engine.store))
             .flatten();
-        let layer = if let Some(layer) = known {
-            layer
+        let created = self.request.options.created.clone();
+        let Known { layer, created } = if let Some(known) = known {
+            known
         } else {
             let started = Instant::now();
             let working = self.engine.store.new_layer()?;
@@ -168,6 +169,7 @@ impl Build<'_> {
             let made = Made {
                 text: format!("FROM {name}"),
                 took: started.elapsed(),
+                created: created.clone(),
             };
             // What changed since it was hashed is not found again by what it was.
             if context.changes() == hashed {
@@ -175,13 +177,13 @@ impl Build<'_> {
                     .put(&key, &layer, &made)
                     .map_err(EngineError::io("write the step cache"))?;
             }
-            layer
+            Known { layer, created }
         };
         if layer.entries > 0 {
             let diff_id = layer.diff_id.to_string();
             image.config.rootfs.diff_ids.push(diff_id);
             image.config.history.push(spec::History {
-                created: self.request.options.created.clone(),
+                created: self.time_of_step(created),
                 created_by: Some(format!("FROM {name}")),
                 author: None,
                 comment: Some("launchway".to_owned()),

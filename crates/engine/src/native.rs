@@ -17,13 +17,14 @@ use launchway_oci::{Compression, Layer, Stack, Store, spec};
 use launchway_sandbox::{Sandbox, Stacking};
 use launchway_ssh::Agents;
 
-use crate::cache::{StepCache, step_key};
+use crate::cache::{Known, StepCache, step_key};
 use crate::configure::{SetHere, configure, env_pairs, set_env};
+use crate::created::fill_in;
 use crate::image::KnownImages;
 use crate::named::{NamedSource, NamedSources, unavailable};
 use crate::scope::{PROXY_ARGS, Scope};
 use crate::stacked::Way;
-use crate::stages::{EndOnPanic, StageResult, Stages, sources_of};
+use crate::stages::{EndOnPanic, StageResult, Stages, sources_of, unknown_source};
 use crate::web::Downloads;
 use crate::{Cancellation, EngineError, Event, HostCa, Image, Images, Step, Web, codes};
 
@@ -76,6 +77,9 @@ pub struct BuildOptions {
     pub epoch_is_asked: bool,
     /// The creation time that the image states, RFC 3339.
     pub created: Option<String>,
+    /// That time is only when this build began. Then steps from the cache state when they were made, and the
+    /// image is as old as its last step.
+    pub created_by_steps: bool,
     pub no_cache: bool,
     /// The same for these stages alone, by name or number.
     pub no_cache_stages: BTreeSet<String>,
@@ -180,7 +184,11 @@ impl NativeEngine {
                 .get_or_insert_default()
                 .extend(request.options.labels.clone());
         }
-        image.config.created.clone_from(&request.options.created);
+        if request.options.created_by_steps {
+            fill_in(&mut image.config);
+        } else {
+            image.config.created.clone_from(&request.options.created);
+        }
         Ok(image)
     }
 }
@@ -232,7 +240,7 @@ impl StageState<'_> {
 
     /// Takes a finished step in. Its layer counts also when it changed nothing, as in BuildKit: then
     /// how many layers an image has follows from its Dockerfile, whatever the steps found to do.
-    fn add(&mut self, done: StepDone, created: Option<&String>) {
+    fn add(&mut self, done: StepDone, created: Option<String>) {
         let empty = done.layer.is_none();
         if let Some(layer) = done.layer {
             let diff_id = layer.diff_id.to_string();
@@ -242,9 +250,9 @@ impl StageState<'_> {
         self.remember(done.told, empty, created);
     }
 
-    fn remember(&mut self, told: String, empty: bool, created: Option<&String>) {
+    fn remember(&mut self, told: String, empty: bool, created: Option<String>) {
         self.image.config.history.push(spec::History {
-            created: created.cloned(),
+            created,
             created_by: Some(told),
             author: None,
             comment: Some("launchway".to_owned()),
@@ -273,7 +281,11 @@ impl<'a> Build<'a> {
         let inherited = image.config.config.on_build.take().unwrap_or_default();
         if !from_parent {
             for text in &inherited {
-                triggers.push(parse_trigger(text, stage.from.span)?);
+                let trigger = parse_trigger(text, stage.from.span)?;
+                if let Some(source) = unknown_source(&trigger, resolved) {
+                    return Err(unknown_trigger(text, source, stage.from.span));
+                }
+                triggers.push(trigger);
             }
         }
         let mut state = StageState {
@@ -357,7 +369,6 @@ impl<'a> Build<'a> {
         instruction: &Instruction,
         step: Step,
     ) -> Result<(), EngineError> {
-        let created = self.request.options.created.as_ref();
         if let InstructionKind::Arg(definitions) = &instruction.kind {
             let mut told = "ARG".to_owned();
             for definition in definitions {
@@ -365,7 +376,7 @@ impl<'a> Build<'a> {
                 told.push(' ');
                 told.push_str(&state.scope.declare(definition, given, global)?);
             }
-            state.remember(told, true, created);
+            state.remember(told, true, self.time_of_setting());
             return Ok(());
         }
         let configured = configure(
@@ -377,7 +388,7 @@ impl<'a> Build<'a> {
         if let Some(told) = configured {
             // What is left to children is no step of this image; BuildKit does not tell it either.
             if !matches!(instruction.kind, InstructionKind::Onbuild(_)) {
-                state.remember(told, true, created);
+                state.remember(told, true, self.time_of_setting());
             }
             return Ok(());
         }
@@ -411,6 +422,11 @@ impl<'a> Build<'a> {
                 } else {
                     Event::StepDone(step, started.elapsed())
                 });
+                // What makes no layer has no time of its own.
+                let created = match done.layer {
+                    Some(_) => self.time_of_step(done.created.clone()),
+                    None => self.time_of_setting(),
+                };
                 state.add(done, created);
                 Ok(())
             }
@@ -419,6 +435,22 @@ impl<'a> Build<'a> {
                 Err(error)
             }
         }
+    }
+
+    /// The time that history states of a step that was made at some time.
+    pub(crate) fn time_of_step(&self, made: Option<String>) -> Option<String> {
+        let options = &self.request.options;
+        made.filter(|_| options.created_by_steps)
+            .or_else(|| options.created.clone())
+    }
+
+    /// The same of what makes no layer; without one, it is filled in at the end.
+    fn time_of_setting(&self) -> Option<String> {
+        let options = &self.request.options;
+        options
+            .created
+            .clone()
+            .filter(|_| !options.created_by_steps)
     }
 
     pub(crate) fn network(&self, asked: RunNetwork) -> launchway_sandbox::Network {
@@ -462,14 +494,17 @@ pub(crate) struct StepDone {
     /// What history says of it.
     pub(crate) told: String,
     pub(crate) cached: bool,
+    /// When it was made, where that is known.
+    pub(crate) created: Option<String>,
 }
 
 impl StepDone {
-    pub(crate) fn cached(layer: Layer, told: String) -> Self {
+    pub(crate) fn cached(known: Known, told: String) -> Self {
         Self {
-            layer: Some(layer),
+            layer: Some(known.layer),
             told,
             cached: true,
+            created: known.created,
         }
     }
 
@@ -479,6 +514,7 @@ impl StepDone {
             layer: None,
             told,
             cached: false,
+            created: None,
         }
     }
 }
@@ -497,6 +533,21 @@ fn parse_trigger(text: &str, from: Span) -> Result<Instruction, EngineError> {
     })?;
     instruction.span = from;
     Ok(instruction)
+}
+
+/// That a trigger takes from what the graph does not know. Who builds can resolve again, with what is
+/// known of the image by now.
+fn unknown_trigger(text: &str, source: &str, from: Span) -> EngineError {
+    EngineError::Trigger(Box::new(
+        Diagnostic::error(
+            codes::BAD_TRIGGER,
+            format!("the base image's ONBUILD trigger `{text}` cannot be used"),
+        )
+        .at(from, "the base image named here has the trigger")
+        .note(format!(
+            "it takes files of `{source}`, which this build does not know"
+        )),
+    ))
 }
 
 fn one_line(text: &str) -> String {

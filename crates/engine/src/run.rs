@@ -99,7 +99,7 @@ impl Build<'_> {
             RunInvocation::Exec(_) | RunInvocation::Shell(_) => history::run(&state.scope, &argv),
         };
         let mut claimed = match self.claim(key, step)? {
-            Claim::Found(layer) => return Ok(StepDone::cached(layer, told)),
+            Claim::Found(known) => return Ok(StepDone::cached(known, told)),
             Claim::Ours(claimed) => claimed,
         };
         check_platform(state.platform(), span)?;

@@ -3,7 +3,7 @@
 use std::collections::{BTreeSet, HashMap};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
-use launchway_dockerfile::{Instruction, InstructionKind, ResolvedStage, StageBase};
+use launchway_dockerfile::{Instruction, ResolvedStage, StageBase, sources};
 
 use crate::scope::Scope;
 use crate::{EngineError, Image};
@@ -106,23 +106,24 @@ fn is_cancelled(error: &EngineError) -> bool {
 
 /// The stages that an instruction takes files from.
 pub(crate) fn sources_of(instruction: &Instruction, stage: &ResolvedStage) -> BTreeSet<usize> {
-    let mut names = Vec::new();
-    match &instruction.kind {
-        InstructionKind::Copy(copy) => names.extend(&copy.from),
-        InstructionKind::Run(run) => {
-            names.extend(run.mounts.iter().filter_map(|m| m.from.as_ref()))
-        }
-        _ => {}
-    }
-    let bases = names
-        .into_iter()
-        .filter_map(|name| stage.from_sources.get(&name.value));
+    let bases = sources(instruction).filter_map(|(name, _)| stage.from_sources.get(&**name));
     bases
         .filter_map(|base| match base {
             StageBase::Stage(index) => Some(*index),
             StageBase::Scratch | StageBase::Named(_) | StageBase::External(_) => None,
         })
         .collect()
+}
+
+/// What an instruction takes files from and the stage was resolved without.
+pub(crate) fn unknown_source<'i>(
+    instruction: &'i Instruction,
+    stage: &ResolvedStage,
+) -> Option<&'i str> {
+    sources(instruction)
+        .map(|(name, _)| &**name)
+        .find(|name| !stage.from_sources.contains_key(*name))
+        .map(String::as_str)
 }
 
 #[cfg(test)]

@@ -4,6 +4,7 @@
 //! root (`openat2`, `RESOLVE_IN_ROOT`), so neither `..` nor a symbolic link made by an earlier
 //! entry leads out; no path is put together from strings. A layer is untrusted input.
 
+use std::collections::BTreeSet;
 use std::ffi::{CStr, OsStr};
 use std::fs::File;
 use std::io::{self, Read};
@@ -84,13 +85,15 @@ pub fn unpack(
 }
 
 /// What was unpacked.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Unpacked {
     pub(crate) entries: u64,
     /// Whether an entry was the root directory itself.
     pub(crate) has_root: bool,
     /// Whether the archive had its end mark.
     pub(crate) end_seen: bool,
+    /// The directories without an entry of their own.
+    pub(crate) implied: BTreeSet<PathBuf>,
 }
 
 /// As [`unpack`], for a plain tar; the input is read up to the archive's end mark, not further.
@@ -112,11 +115,7 @@ pub(crate) fn unpack_tar(
         last_parent: None,
         directory_times: Vec::new(),
         buffer: vec![0; 256 * 1024],
-        done: Unpacked {
-            entries: 0,
-            has_root: false,
-            end_seen: false,
-        },
+        done: Unpacked::default(),
     };
     let mut reader = TarReader::new(tar);
     while let Some(entry) = reader.next_entry()? {
@@ -318,6 +317,7 @@ impl Unpacker<'_> {
             xattr::set_opaque(&directory, flavour.opaque()).doing("mark")?;
         }
         self.directory_times.push((path.to_owned(), entry.mtime));
+        self.done.implied.remove(path);
         Ok(())
     }
 
@@ -524,6 +524,7 @@ impl Unpacker<'_> {
                     }
                     // The archive says nothing about it: no time of today gets in.
                     self.directory_times.push((so_far.clone(), 0));
+                    self.done.implied.insert(so_far.clone());
                     self.open_inside(&so_far).doing(ACTION)?
                 }
                 Err(error) => return Err(opened(ACTION)(error)),
