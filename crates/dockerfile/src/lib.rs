@@ -32,11 +32,11 @@ pub use git::{GitSource, GitTransport, git_context, git_source, is_commit, is_re
 pub use go_match::{PatternError, go_match};
 pub use graph::{
     BuildInputs, ContextSource, ExternalImage, ResolvedStage, StageBase, StageGraph, canonical,
-    global_argument, is_proxy_arg, resolve,
+    global_argument, is_proxy_arg, resolve, resolve_knowing, sources,
 };
 pub use ignore::IgnoreRules;
 pub use mount::{CacheSharing, MountFlag, MountKind, RunMount};
-pub use outline::{Outline, OutlineArg, OutlineSecret, Target, outline, targets};
+pub use outline::{Outline, OutlineArg, OutlineNeed, Target, outline, targets};
 pub use parse::{
     Parsed, instruction_names, is_http_source, is_remote_source, is_stock_syntax, parse,
     parse_onbuild,

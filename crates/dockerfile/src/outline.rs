@@ -5,9 +5,7 @@ use std::collections::BTreeMap;
 use launchway_diagnostics::{Diagnostic, Span};
 
 use crate::graph::globals::Globals;
-use crate::{
-    ArgDef, BuildInputs, Dockerfile, InstructionKind, MountKind, RunMount, Written, expand, resolve,
-};
+use crate::{ArgDef, BuildInputs, Dockerfile, InstructionKind, RunMount, Written, expand, resolve};
 
 /// A stage that can be built.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -31,7 +29,9 @@ pub struct Outline {
     pub name: Option<String>,
     pub description: Option<String>,
     pub args: Vec<OutlineArg>,
-    pub secrets: Vec<OutlineSecret>,
+    pub secrets: Vec<OutlineNeed>,
+    /// Agents of ssh.
+    pub agents: Vec<OutlineNeed>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -43,8 +43,9 @@ pub struct OutlineArg {
     pub statement: Span,
 }
 
+/// A secret or an agent that steps mount.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct OutlineSecret {
+pub struct OutlineNeed {
     pub id: String,
     pub required: bool,
     pub statement: Span,
@@ -84,6 +85,7 @@ pub fn outline(file: &Dockerfile, build: &BuildInputs<'_>) -> Result<Outline, Ve
         escape: file.directives.escape,
         args: BTreeMap::new(),
         secrets: BTreeMap::new(),
+        agents: BTreeMap::new(),
     };
     for arg in &file.global_args {
         for definition in &arg.definitions {
@@ -102,8 +104,11 @@ pub fn outline(file: &Dockerfile, build: &BuildInputs<'_>) -> Result<Outline, Ve
         .map(|name| name.value.clone());
     let mut args: Vec<OutlineArg> = found.args.into_values().collect();
     args.sort_by_key(|arg| arg.statement.start);
-    let mut secrets: Vec<OutlineSecret> = found.secrets.into_values().collect();
-    secrets.sort_by_key(|secret| secret.statement.start);
+    let in_order = |needs: BTreeMap<String, OutlineNeed>| {
+        let mut needs: Vec<OutlineNeed> = needs.into_values().collect();
+        needs.sort_by_key(|need| need.statement.start);
+        needs
+    };
     Ok(Outline {
         description: name
             .as_ref()
@@ -111,7 +116,8 @@ pub fn outline(file: &Dockerfile, build: &BuildInputs<'_>) -> Result<Outline, Ve
             .and_then(|(name, stage)| description(&stage.written, name)),
         name,
         args,
-        secrets,
+        secrets: in_order(found.secrets),
+        agents: in_order(found.agents),
     })
 }
 
@@ -120,7 +126,8 @@ struct Found<'a> {
     globals: &'a Globals,
     escape: char,
     args: BTreeMap<String, OutlineArg>,
-    secrets: BTreeMap<String, OutlineSecret>,
+    secrets: BTreeMap<String, OutlineNeed>,
+    agents: BTreeMap<String, OutlineNeed>,
 }
 
 impl Found<'_> {
@@ -142,22 +149,24 @@ impl Found<'_> {
                     }
                 }
                 InstructionKind::Run(run) => {
-                    for mount in run
-                        .mounts
-                        .iter()
-                        .filter(|mount| matches!(mount.kind, None | Some(MountKind::Secret)))
-                    {
+                    for mount in &run.mounts {
                         let lookup = |name: &str| values.get(name).cloned();
                         let resolved = mount.resolve(&|word| expand(word, self.escape, &lookup));
-                        if let Ok(RunMount::Secret { id, required, .. }) = resolved {
-                            let secret = OutlineSecret {
-                                id: id.clone(),
-                                required,
-                                statement: instruction.written.whole,
-                            };
-                            let known = self.secrets.entry(id).or_insert(secret);
-                            known.required |= required;
-                        }
+                        let (needs, id, required) = match resolved {
+                            Ok(RunMount::Secret { id, required, .. }) => {
+                                (&mut self.secrets, id, required)
+                            }
+                            Ok(RunMount::Ssh { id, required, .. }) => {
+                                (&mut self.agents, id, required)
+                            }
+                            _ => continue,
+                        };
+                        let need = OutlineNeed {
+                            id: id.clone(),
+                            required,
+                            statement: instruction.written.whole,
+                        };
+                        needs.entry(id).or_insert(need).required |= required;
                     }
                 }
                 _ => {}
@@ -194,13 +203,15 @@ impl Found<'_> {
 
     fn arg(&mut self, definition: &ArgDef, written: &Written, value: Option<String>) {
         let name = definition.name.value.clone();
+        // The last of several definitions says what the value is.
+        let before = self.args.remove(&name);
         let arg = OutlineArg {
-            description: description(written, &name),
+            description: description(written, &name).or(before.and_then(|arg| arg.description)),
             name: name.clone(),
             value: value.filter(|value| !value.is_empty()),
             statement: written.whole,
         };
-        self.args.entry(name).or_insert(arg);
+        self.args.insert(name, arg);
     }
 }
 
@@ -235,7 +246,7 @@ ARG VERSION
 FROM base AS app
 ARG TARGETARCH
 ARG MORE
-RUN --mount=type=secret,id=a --mount=type=secret,id=b,required true
+RUN --mount=type=secret,id=a --mount=type=secret,id=b,required --mount=type=ssh true
 FROM scratch
 ";
 
@@ -299,5 +310,32 @@ FROM scratch
             .map(|secret| (secret.id.as_str(), secret.required))
             .collect();
         assert_eq!(secrets, [("a", false), ("b", true)]);
+        let agents = outline.agents.iter();
+        let agents: Vec<_> = agents
+            .map(|agent| (agent.id.as_str(), agent.required))
+            .collect();
+        assert_eq!(agents, [("default", false)]);
+    }
+
+    #[test]
+    fn of_several_definitions_the_last_one_is_told() {
+        let text = "ARG A=1\nARG B=$A-\n# A the last\nARG A=${A}2$B\nFROM scratch\nARG A\nARG B\nARG C=1\nARG C=${C}2\n";
+        let mut sources = SourceMap::new();
+        let parsed = crate::parse(sources.add("Dockerfile", text), text);
+        let platform: Platform = "linux/amd64".parse().unwrap();
+        let build = BuildInputs {
+            target: None,
+            build_args: &BTreeMap::new(),
+            platform: &platform,
+            build_platform: &platform,
+            named_contexts: &BTreeSet::new(),
+        };
+        let outline = outline(&parsed.dockerfile.unwrap(), &build).unwrap();
+        let args: Vec<_> = outline
+            .args
+            .iter()
+            .map(|arg| (arg.name.as_str(), arg.value.as_deref().unwrap_or_default()))
+            .collect();
+        assert_eq!(args, [("B", "1-"), ("A", "121-"), ("C", "12")]);
     }
 }

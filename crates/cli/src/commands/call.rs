@@ -3,10 +3,12 @@
 
 use std::collections::BTreeMap;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use launchway_diagnostics::{Diagnostic, SourceMap, Span};
 use launchway_dockerfile::{
-    BuildInputs, CheckSettings, Dockerfile, Finding, Outline, Target, is_stock_syntax, outline,
-    targets,
+    BuildInputs, CheckSettings, Dockerfile, Finding, Outline, OutlineNeed, is_stock_syntax,
+    outline, targets,
 };
 use launchway_release::single::SingleBuild;
 use launchway_release::{Puller, check_only};
@@ -78,7 +80,7 @@ impl Call {
             Method::Check => self.check(build, sources, network, settings),
             Method::Outline => self.outline(build, sources),
             Method::Targets => {
-                self.targets(&targets(&build.dockerfile), sources);
+                self.targets(&build.dockerfile, sources);
                 Ok(())
             }
         }
@@ -114,7 +116,11 @@ impl Call {
         if self.json {
             super::print_json(&json!({
                 "warnings": findings.iter().map(|finding| warning(finding, sources)).collect::<Vec<_>>(),
-                "sources": [{ "filename": name(build, sources), "language": "Dockerfile" }],
+                "sources": [{
+                    "filename": name(build, sources),
+                    "language": "Dockerfile",
+                    "data": content(&build.dockerfile, sources),
+                }],
             }));
         } else {
             let found: Vec<Diagnostic> = findings
@@ -150,14 +156,15 @@ impl Call {
         let outline = outline(&build.dockerfile, &inputs)
             .map_err(|problems| Failure::diagnosed(problems, sources.clone()))?;
         if self.json {
-            super::print_json(&outline_json(&outline, sources));
+            super::print_json(&outline_json(&outline, &build.dockerfile, sources));
         } else {
             super::print(&outline_text(&outline));
         }
         Ok(())
     }
 
-    fn targets(&self, targets: &[Target], sources: &SourceMap) {
+    fn targets(&self, file: &Dockerfile, sources: &SourceMap) {
+        let targets = targets(file);
         if self.json {
             let all = targets.iter().map(|target| {
                 let mut value = json!({
@@ -170,7 +177,10 @@ impl Call {
                 set(&mut value, "platform", target.platform.as_deref());
                 value
             });
-            super::print_json(&json!({ "targets": all.collect::<Vec<_>>() }));
+            super::print_json(&json!({
+                "targets": all.collect::<Vec<_>>(),
+                "sources": [content(file, sources)],
+            }));
             return;
         }
         let rows = targets.iter().map(|target| {
@@ -213,6 +223,13 @@ fn name<'a>(build: &SingleBuild, sources: &'a SourceMap) -> &'a str {
     stage.map_or("", |stage| sources.name(stage.span.source))
 }
 
+/// The Dockerfile as it is, in base64 as buildx has it.
+fn content(file: &Dockerfile, sources: &SourceMap) -> String {
+    let stage = file.stages.first();
+    let text = stage.map_or("", |stage| sources.text(stage.span.source));
+    STANDARD.encode(text)
+}
+
 /// A finding in the words of buildx, with our code and the exact place.
 fn warning(finding: &Finding, sources: &SourceMap) -> Value {
     let place = sources.position(finding.place);
@@ -243,23 +260,28 @@ fn location(statement: Span, sources: &SourceMap) -> Value {
     json!({ "ranges": lines.map(range).collect::<Vec<_>>() })
 }
 
-fn outline_json(outline: &Outline, sources: &SourceMap) -> Value {
+fn outline_json(outline: &Outline, file: &Dockerfile, sources: &SourceMap) -> Value {
     let args = outline.args.iter().map(|arg| {
         let mut value = json!({ "name": arg.name, "location": location(arg.statement, sources) });
         set(&mut value, "description", arg.description.as_deref());
         set(&mut value, "value", arg.value.as_deref());
         value
     });
-    let secrets = outline.secrets.iter().map(|secret| {
-        json!({
-            "name": secret.id,
-            "required": secret.required,
-            "location": location(secret.statement, sources),
-        })
-    });
+    let needs = |needs: &[OutlineNeed]| {
+        let needs = needs.iter().map(|need| {
+            json!({
+                "name": need.id,
+                "required": need.required,
+                "location": location(need.statement, sources),
+            })
+        });
+        needs.collect::<Vec<_>>()
+    };
     let mut value = json!({
         "args": args.collect::<Vec<_>>(),
-        "secrets": secrets.collect::<Vec<_>>(),
+        "secrets": needs(&outline.secrets),
+        "ssh": needs(&outline.agents),
+        "sources": [content(file, sources)],
     });
     set(&mut value, "name", outline.name.as_deref());
     set(&mut value, "description", outline.description.as_deref());
@@ -280,13 +302,17 @@ fn outline_text(outline: &Outline) -> String {
         let text = |text: &Option<String>| text.clone().unwrap_or_default();
         [arg.name.clone(), text(&arg.value), text(&arg.description)]
     });
-    let secrets = outline.secrets.iter().map(|secret| {
-        let required = if secret.required { "true" } else { "" };
-        [secret.id.clone(), required.to_owned()]
-    });
+    let needs = |needs: &[OutlineNeed]| {
+        let needs = needs.iter().map(|need| {
+            let required = if need.required { "true" } else { "" };
+            [need.id.clone(), required.to_owned()]
+        });
+        needs.collect::<Vec<_>>().into_iter()
+    };
     let tables = [
         table(["BUILD ARG", "VALUE", "DESCRIPTION"], args),
-        table(["SECRET", "REQUIRED"], secrets),
+        table(["SECRET", "REQUIRED"], needs(&outline.secrets)),
+        table(["SSH", "REQUIRED"], needs(&outline.agents)),
     ];
     for table in tables
         .iter()

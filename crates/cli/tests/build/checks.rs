@@ -91,3 +91,19 @@ fn targets_and_what_they_take() {
     );
     assert_eq!(lab.build(&["--call=nothing"]).code, Some(2));
 }
+
+#[test]
+fn json_of_a_call_has_the_dockerfile_and_all_that_is_needed() {
+    let lab =
+        Lab::new("FROM scratch\nRUN --mount=type=ssh,id=a,required --mount=type=secret,id=s x\n");
+    let outcome = lab.build(&["--call=outline,format=json"]);
+    let value: serde_json::Value = serde_json::from_str(&outcome.stdout).expect("it is JSON");
+    assert_eq!(value["ssh"][0]["name"], "a");
+    assert_eq!(value["ssh"][0]["required"], true);
+    assert_eq!(value["secrets"][0]["name"], "s");
+    let source = value["sources"][0].as_str().expect("a text");
+    assert!(source.starts_with("RlJPTSBzY3JhdGNoClJVTi"), "{source}");
+    let outcome = lab.build(&["--call=targets,format=json"]);
+    let value: serde_json::Value = serde_json::from_str(&outcome.stdout).expect("it is JSON");
+    assert_eq!(value["sources"][0], source);
+}

@@ -3,7 +3,7 @@
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 
-use launchway_diagnostics::{Diagnostic, Spanned};
+use launchway_diagnostics::{Diagnostic, Spanned, closest};
 use launchway_model::Platform;
 
 use super::BuildInputs;
@@ -209,8 +209,36 @@ impl Globals {
             platform
         };
         parsed.map_err(|error| {
-            let message = format!("`{}` is not a platform", text.value);
-            Diagnostic::error(codes::BAD_PLATFORM, message).at(word.span, error.to_string())
+            let (message, why) = match text.is_empty() {
+                true => (
+                    "`--platform` names nothing".to_owned(),
+                    "expands to nothing".to_owned(),
+                ),
+                false => (
+                    format!("`{}` is not a platform", text.value),
+                    error.to_string(),
+                ),
+            };
+            let problem = Diagnostic::error(codes::BAD_PLATFORM, message).at(word.span, why);
+            match self.meant(word) {
+                Some(help) => problem.help(help),
+                None => problem,
+            }
+        })
+    }
+
+    /// What variables of a word that have no value may be meant to be.
+    fn meant(&self, word: &Spanned<String>) -> Option<String> {
+        let asked = RefCell::new(BTreeSet::new());
+        let _ = expand(word, self.escape, &|name| {
+            asked.borrow_mut().insert(name.to_owned());
+            self.values.get(name).cloned()
+        });
+        let unknown = asked.into_inner().into_iter();
+        let mut unknown = unknown.filter(|name| !self.values.contains_key(name));
+        unknown.find_map(|name| {
+            let near = closest(&name, self.values.keys().map(String::as_str))?;
+            Some(format!("did you mean `${near}`? `${name}` has no value"))
         })
     }
 }

@@ -14,7 +14,7 @@ mod tests;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use launchway_diagnostics::{Diagnostic, Span, closest};
+use launchway_diagnostics::{Diagnostic, Span, Spanned, closest};
 use launchway_model::Platform;
 
 pub use canonical::canonical;
@@ -24,7 +24,7 @@ use known::KnownVariables;
 use references::References;
 use walk::Walk;
 
-use crate::{Dockerfile, Instruction, InstructionKind, MountKind, codes};
+use crate::{BaseImage, Dockerfile, Instruction, InstructionKind, MountKind, codes, parse_onbuild};
 
 /// The settings of one build.
 #[derive(Clone, Copy, Debug)]
@@ -107,6 +107,16 @@ pub struct ContextSource {
 /// Finds the stages that a build needs, and everything they refer to. All problems of these stages
 /// are reported; stages that are not needed may be wrong.
 pub fn resolve(file: &Dockerfile, inputs: &BuildInputs<'_>) -> Result<StageGraph, Vec<Diagnostic>> {
+    resolve_knowing(file, inputs, &BTreeMap::new())
+}
+
+/// The same with what is known of images from outside: what their triggers take files from is found
+/// too.
+pub fn resolve_knowing(
+    file: &Dockerfile,
+    inputs: &BuildInputs<'_>,
+    images: &BTreeMap<(StageBase, Platform), BaseImage>,
+) -> Result<StageGraph, Vec<Diagnostic>> {
     let mut problems = Vec::new();
     let target = match find_target(file, inputs) {
         Ok(target) => target,
@@ -114,7 +124,12 @@ pub fn resolve(file: &Dockerfile, inputs: &BuildInputs<'_>) -> Result<StageGraph
     };
     let globals = Globals::evaluate(file, inputs, &mut problems);
     let references = References::new(file, inputs);
-    let reachable = reach(target, &references, &globals, &mut problems);
+    let triggers = |base: &StageBase, platform: Option<&Platform>| {
+        let platform = platform.unwrap_or(inputs.platform).clone();
+        let image = images.get(&(base.clone(), platform));
+        image.map_or_else(Vec::new, |image| image.onbuild.clone())
+    };
+    let reachable = reach(target, &references, &globals, &triggers, &mut problems);
 
     let mut graph = StageGraph {
         stages: Vec::new(),
@@ -201,11 +216,15 @@ struct Found {
     warnings: Vec<Diagnostic>,
 }
 
+/// The triggers that an image from outside is known to have, for a platform.
+type Triggers<'a> = dyn Fn(&StageBase, Option<&Platform>) -> Vec<String> + 'a;
+
 /// Everything the target needs, by index.
 fn reach(
     target: usize,
     references: &References<'_>,
     globals: &Globals,
+    triggers: &Triggers<'_>,
     problems: &mut Vec<Diagnostic>,
 ) -> BTreeMap<usize, Found> {
     let mut reachable = BTreeMap::new();
@@ -214,7 +233,7 @@ fn reach(
         if reachable.contains_key(&index) {
             continue;
         }
-        let found = find_stage(index, references, globals, problems);
+        let found = find_stage(index, references, globals, triggers, problems);
         let others = found.from_sources.values().map(|(base, _)| base);
         for base in others.chain([&found.base]) {
             if let StageBase::Stage(other) = base {
@@ -230,6 +249,7 @@ fn find_stage(
     index: usize,
     references: &References<'_>,
     globals: &Globals,
+    triggers: &Triggers<'_>,
     problems: &mut Vec<Diagnostic>,
 ) -> Found {
     let file = references.file();
@@ -271,36 +291,50 @@ fn find_stage(
         });
         found.triggers = triggers.collect();
     }
-    for instruction in found.triggers.iter().chain(&stage.instructions) {
-        let froms: Vec<_> = match &instruction.kind {
-            InstructionKind::Copy(copy) => {
-                let from = copy.from.iter();
-                from.map(|from| (from, references.copy_source(index, from)))
-                    .collect()
-            }
-            InstructionKind::Run(run) => {
-                let with_content = run.mounts.iter().filter(|mount| {
-                    matches!(mount.kind, None | Some(MountKind::Bind | MountKind::Cache))
-                });
-                with_content
-                    .filter_map(|mount| mount.from.as_ref())
-                    .map(|from| (from, references.mount_source(index, from)))
-                    .collect()
-            }
-            _ => Vec::new(),
+    // What is wrong with a trigger from outside is shown where the image is named.
+    let place = stage.from.span;
+    let inherited: Vec<Instruction> = triggers(&found.base, found.platform.as_ref())
+        .iter()
+        .filter_map(|text| parse_onbuild(place.source, text).ok())
+        .collect();
+    let froms = inherited.iter().flat_map(|trigger| {
+        let froms = sources(trigger);
+        froms.map(|(from, is_copy)| (Spanned::new(from.value.clone(), place), is_copy))
+    });
+    let own = found.triggers.iter().chain(&stage.instructions);
+    let own = own.flat_map(|instruction| {
+        sources(instruction).map(|(from, is_copy)| (from.clone(), is_copy))
+    });
+    for (from, is_copy) in froms.chain(own).collect::<Vec<_>>() {
+        let base = match is_copy {
+            true => references.copy_source(index, &from),
+            false => references.mount_source(index, &from),
         };
-        for (from, base) in froms {
-            match base {
-                Ok(base) => {
-                    found
-                        .from_sources
-                        .insert(from.value.clone(), (base, from.span));
-                }
-                Err(problem) => problems.push(problem),
+        match base {
+            Ok(base) => {
+                found.from_sources.insert(from.value, (base, from.span));
             }
+            Err(problem) => problems.push(problem),
         }
     }
     found
+}
+
+/// What an instruction takes files from, and whether a COPY does.
+pub fn sources(instruction: &Instruction) -> impl Iterator<Item = (&Spanned<String>, bool)> {
+    let (copy, mounts) = match &instruction.kind {
+        InstructionKind::Copy(copy) => (copy.from.as_ref(), None),
+        InstructionKind::Run(run) => (None, Some(&run.mounts)),
+        _ => (None, None),
+    };
+    let with_content = mounts
+        .into_iter()
+        .flatten()
+        .filter(|mount| matches!(mount.kind, None | Some(MountKind::Bind | MountKind::Cache)));
+    let mounts = with_content.filter_map(|mount| mount.from.as_ref());
+    copy.map(|from| (from, true))
+        .into_iter()
+        .chain(mounts.map(|from| (from, false)))
 }
 
 fn find_target(file: &Dockerfile, inputs: &BuildInputs<'_>) -> Result<usize, Diagnostic> {

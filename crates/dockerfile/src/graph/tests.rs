@@ -447,6 +447,57 @@ fn the_canonical_text() {
 }
 
 #[test]
+fn what_triggers_of_an_image_take_from_is_known_with_the_image() {
+    let text = "FROM scratch AS files\nFROM busybox AS other\nFROM base\n";
+    let case = Case::new(text);
+    let inputs = BuildInputs {
+        target: None,
+        build_args: &case.build_args,
+        platform: &case.platform,
+        build_platform: &case.platform,
+        named_contexts: &case.named_contexts,
+    };
+    let know = |triggers: &[&str]| {
+        let image = BaseImage {
+            onbuild: triggers.iter().map(ToString::to_string).collect(),
+            ..BaseImage::default()
+        };
+        let key = (
+            StageBase::External("base".to_owned()),
+            case.platform.clone(),
+        );
+        resolve_knowing(&case.file(), &inputs, &BTreeMap::from([(key, image)]))
+    };
+    let graph = know(&[
+        "COPY --from=files /a /",
+        "RUN --mount=from=alpine,target=/x true",
+    ]);
+    let graph = graph.unwrap();
+    let stages: Vec<usize> = graph.stages.iter().map(|stage| stage.index).collect();
+    assert_eq!(stages, [0, 2]);
+    let images: Vec<&str> = graph
+        .external
+        .iter()
+        .map(|image| image.reference.as_str())
+        .collect();
+    assert_eq!(images, ["base", "alpine"]);
+    let wrong = know(&["COPY --from=7 /a /"]).unwrap_err();
+    let place = wrong[0].labels[0].span;
+    assert_eq!(&text[place.range()], "base");
+}
+
+#[test]
+fn a_platform_of_a_misspelt_variable_is_told() {
+    let text =
+        "ARG MY_ARCH=arm64\nFROM --platform=linux/$MYARCH a\nFROM --platform=$TARGETPLATFROM b";
+    for (target, meant) in [("0", "`$MY_ARCH`"), ("1", "`$TARGETPLATFORM`")] {
+        let problems = Case::new(text).target(target).resolve().unwrap_err();
+        let help = problems[0].help.join(" ");
+        assert!(help.contains(meant), "{help}");
+    }
+}
+
+#[test]
 fn proxies_need_no_declaration() {
     assert!(is_proxy_arg("HTTP_PROXY") && is_proxy_arg("no_proxy"));
     assert!(!is_proxy_arg("PROXY"));
