@@ -127,10 +127,11 @@ impl<'a> Watched<'a> {
         }
     }
 
-    pub(crate) fn into_seen(self) -> BaseImages {
+    pub(crate) fn seen(&self) -> BaseImages {
         self.seen
-            .into_inner()
+            .lock()
             .unwrap_or_else(std::sync::PoisonError::into_inner)
+            .clone()
     }
 
     fn keep(&self, base: StageBase, platform: &Platform, image: BaseImage) {

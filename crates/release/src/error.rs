@@ -68,7 +68,9 @@ pub enum ReleaseError {
 impl ReleaseError {
     pub(crate) fn engine(what: impl Into<String>) -> impl FnOnce(EngineError) -> Self {
         move |source| match source {
-            EngineError::Diagnosed(diagnostic) => Self::Diagnosed(Arc::new(vec![*diagnostic])),
+            EngineError::Diagnosed(diagnostic) | EngineError::Trigger(diagnostic) => {
+                Self::Diagnosed(Arc::new(vec![*diagnostic]))
+            }
             EngineError::Cancelled => Self::Cancelled,
             source => Self::Engine {
                 what: what.into(),

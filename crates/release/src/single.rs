@@ -6,9 +6,9 @@ use std::sync::Arc;
 use futures_util::future::try_join_all;
 use launchway_context::Context;
 use launchway_diagnostics::Diagnostic;
-use launchway_dockerfile::{BuildInputs, CheckSettings, Dockerfile, resolve};
+use launchway_dockerfile::{BuildInputs, CheckSettings, Dockerfile, resolve, resolve_knowing};
 use launchway_engine::{
-    BuildOptions, BuildRequest, Cancellation, Event, Image, NativeEngine, Secrets,
+    BuildOptions, BuildRequest, Cancellation, EngineError, Event, Image, NativeEngine, Secrets,
 };
 use launchway_model::{Digest, Platform, Reference};
 use launchway_oci::spec::{Annotations, Descriptor, media};
@@ -16,7 +16,7 @@ use launchway_registry::ManifestTarget;
 use launchway_ssh::Agents;
 
 use crate::artifact::{Document, annotated, index};
-use crate::checks::{Watched, check_only, findings};
+use crate::checks::{BaseImages, Watched, check_only, findings};
 use crate::contexts::Contexts;
 pub use crate::contexts::NamedContext;
 use crate::error::ReleaseError;
@@ -32,6 +32,9 @@ pub struct SingleBuild {
     pub target: Option<String>,
     pub build_args: BTreeMap<String, String>,
     pub platforms: Vec<Platform>,
+    /// The platforms were asked for. Then images state them, whatever platform their last stage was
+    /// made on.
+    pub platform_is_asked: bool,
     /// The result is an index even of one platform.
     pub index: bool,
     pub build_platform: Platform,
@@ -142,24 +145,36 @@ pub async fn build(
             let names: BTreeSet<String> = shared.named.keys().cloned().collect();
             let inputs = shared.inputs(&wanted, &names);
             let watched = Watched::new(&external, &named);
-            let graph = resolve(&shared.dockerfile, &inputs)
-                .map_err(|problems| ReleaseError::Diagnosed(Arc::new(problems)))?;
-            let request = BuildRequest {
-                file: &shared.dockerfile,
-                graph: &graph,
-                context: &shared.context,
-                build_args: &shared.build_args,
-                named: &watched,
-                images: &watched,
-                web: &web,
-                secrets: &shared.secrets,
-                agents: &shared.agents,
-                options: &shared.options,
+            let mut known = BaseImages::new();
+            let (graph, mut image) = loop {
+                let graph = resolve_knowing(&shared.dockerfile, &inputs, &known)
+                    .map_err(|problems| ReleaseError::Diagnosed(Arc::new(problems)))?;
+                let request = BuildRequest {
+                    file: &shared.dockerfile,
+                    graph: &graph,
+                    context: &shared.context,
+                    build_args: &shared.build_args,
+                    named: &watched,
+                    images: &watched,
+                    web: &web,
+                    secrets: &shared.secrets,
+                    agents: &shared.agents,
+                    options: &shared.options,
+                };
+                match engine.build(&request, &cancellation, &*events) {
+                    Ok(image) => break (graph, image),
+                    // An image has triggers that need more than was known to be needed. What was done
+                    // until now is in the cache.
+                    Err(EngineError::Trigger(_)) if watched.seen() != known => {
+                        known = watched.seen();
+                    }
+                    Err(error) => return Err(ReleaseError::engine("build the image")(error)),
+                }
             };
-            let image = engine
-                .build(&request, &cancellation, &*events)
-                .map_err(ReleaseError::engine("build the image"))?;
-            let seen = watched.into_seen();
+            if shared.platform_is_asked {
+                state_platform(&mut image, &wanted);
+            }
+            let seen = watched.seen();
             let stages = graph.stages.iter().map(|stage| stage.index).collect();
             let found = findings(&shared, &inputs, &stages, false, &seen);
             let found = found.iter().map(|finding| finding.diagnostic(false));
@@ -181,6 +196,17 @@ pub async fn build(
         index: build.index,
         warnings,
     })
+}
+
+/// Says of an image that it is for a platform. A variant that nobody asked for is the base image's own.
+fn state_platform(image: &mut Image, platform: &Platform) {
+    let config = &mut image.config;
+    let same = config.os == platform.os() && config.architecture == platform.architecture();
+    if platform.variant().is_some() || !same {
+        config.variant = platform.variant().map(str::to_owned);
+    }
+    platform.os().clone_into(&mut config.os);
+    platform.architecture().clone_into(&mut config.architecture);
 }
 
 /// Where findings are errors, nothing is built with them.

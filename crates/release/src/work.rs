@@ -196,6 +196,7 @@ impl Shop {
                 epoch: shop.settings.epoch,
                 epoch_is_asked: shop.settings.epoch_is_asked,
                 created: shop.settings.created.clone(),
+                created_by_steps: false,
                 no_cache: shop.settings.no_cache,
                 no_cache_stages: BTreeSet::new(),
                 unpinned_urls: false,

@@ -17,6 +17,34 @@ fn text_of(lab: &Lab, flags: &[&str], path: &str) -> String {
     fs::read_to_string(folder.join(path)).expect("reading")
 }
 
+/// Neither the stage nor the folder is named by anything but the image's triggers.
+#[test]
+fn triggers_of_an_image_take_from_stages_and_contexts() {
+    let lab = Lab::new(
+        "FROM scratch\nCOPY f /f\nONBUILD COPY --from=files /f /g\nONBUILD COPY --from=more h /h\n",
+    );
+    lab.write("f", "of the base");
+    lab.write("more/h", "of the folder");
+    let layout = lab.path("base");
+    let output = format!("type=oci,tar=false,dest={}", layout.display());
+    lab.digest(&["-o", &output]);
+    lab.write("f", "of the stage");
+    lab.write(
+        "Dockerfile",
+        "FROM scratch AS files\nCOPY f /f\nFROM base\nCOPY f /i\n",
+    );
+    let base = format!("base=oci-layout://{}", layout.display());
+    let more = format!("more={}", lab.context().join("more").display());
+    let flags = ["--build-context", &base, "--build-context", &more];
+    for (path, text) in [
+        ("f", "of the base"),
+        ("g", "of the stage"),
+        ("h", "of the folder"),
+    ] {
+        assert_eq!(text_of(&lab, &flags, path), text);
+    }
+}
+
 #[test]
 fn images_of_a_layout_by_tag_and_digest() {
     let lab = Lab::new("FROM scratch\nARG N\nCOPY f-$N /f\nENV N=$N\n");

@@ -164,6 +164,11 @@ fn urls_of_archives_and_dockerfiles() {
             "{told:?} {said}"
         );
     }
+    // What is no archive is the Dockerfile, by whatever name.
+    let url = format!("http://{}/Dockerfile", server.host());
+    let flags = ["--build-context", &lib, "-o", "-", "-f", "other", &url];
+    let built = lab.build_with_stdin(&flags, b"");
+    assert_eq!(told_by_tar(&built.stdout, false).len(), 1);
     let refused = lab.build_with_stdin(&[&format!("http://{}/gone", server.host())], b"");
     let said = String::from_utf8_lossy(&refused.stderr);
     assert!(

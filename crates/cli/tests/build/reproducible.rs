@@ -42,3 +42,23 @@ fn the_same_inputs_give_the_same_digest() {
     one.digest(&[]);
     assert_eq!(one.digest(&flags[1..]), first, "with the cache");
 }
+
+#[test]
+fn what_comes_from_the_cache_is_as_old_as_it_was() {
+    let lab = Lab::new("FROM scratch\nENV A=1\nCOPY f /f\nLABEL b=c\n");
+    lab.write("f", "x");
+    let first = lab.image(&[]);
+    // Times have whole seconds.
+    std::thread::sleep(std::time::Duration::from_millis(1_100));
+    let again = lab.image(&[]);
+    assert_eq!(first.config, again.config);
+    assert!(first.config["created"].is_string());
+    let made = lab.image(&["--no-cache"]);
+    assert_ne!(first.config["created"], made.config["created"]);
+
+    lab.write("Dockerfile", "FROM scratch\nENV A=1\n");
+    let layerless = lab.image(&[]);
+    assert!(layerless.config.get("created").is_none());
+    let epoch = lab.image(&["--build-arg", "SOURCE_DATE_EPOCH=1000000000"]);
+    assert!(epoch.config["created"].to_string().contains("2001-09-09"));
+}

@@ -63,6 +63,9 @@ impl<'a> Given<'a> {
     }
 }
 
+/// What a Dockerfile from stdin is called.
+const STDIN: &str = "stdin";
+
 fn is_stdin(file: Option<&Path>) -> bool {
     file == Some(Path::new("-"))
 }
@@ -85,7 +88,7 @@ pub(super) fn open(
             let mut target = received.file()?;
             io::copy(&mut io::stdin().lock(), &mut target)
                 .map_err(|error| Failure::caused("cannot read stdin", &error))?;
-            received.open("stdin", file, builder, None)
+            received.open(STDIN, file, builder, None)
         }
         (Given::Url(url), Some(builder)) => {
             let received = Received::new(builder)?;
@@ -245,14 +248,13 @@ impl Received {
         let time = modified.or_else(|| newest(&folder, before));
         let (name, bytes) = if is_archive {
             self.dockerfile_inside(&folder, from, file)?
-        } else if file.is_some() {
+        } else if file.is_some() && from == STDIN {
             return Err(Failure::usage(
-                format!(
-                    "what {from} gives is no archive, so it is the Dockerfile; --file names another"
-                ),
+                "stdin gives no archive, so it is the Dockerfile; --file names another",
                 "leave --file out, or send a tar",
             ));
         } else {
+            // Of a URL too, which then gives the Dockerfile whatever --file calls it.
             let read = fs::read(&sent)
                 .map_err(|error| Failure::caused("cannot read the Dockerfile", &error))?;
             (from.to_owned(), read)

@@ -448,6 +448,7 @@ fn read_build(
                 .and_then(toolbox::timestamp)
                 .unwrap_or_else(toolbox::now),
         ),
+        created_by_steps: epoch.is_none(),
         no_cache: arguments.no_cache,
         no_cache_stages,
         unpinned_urls: true,
@@ -475,6 +476,8 @@ fn read_build(
         context: input.context,
         target: arguments.target.clone(),
         build_args,
+        platform_is_asked: !arguments.platform.is_empty()
+            || settings.variable("DOCKER_DEFAULT_PLATFORM").is_some(),
         platforms,
         index: false,
         build_platform: settings.host_platform.clone(),
