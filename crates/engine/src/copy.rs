@@ -5,19 +5,18 @@
 //! image are followed inside the image. The rules for what lands where are BuildKit's (the copy
 //! package of tonistiigi/fsutil): they are checked against it by the differential tests.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::HashMap;
 use std::ffi::OsString;
 use std::fs;
 use std::io;
 use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::path::{Component, Path, PathBuf};
-use std::sync::Arc;
 
 use crate::Cancellation;
+pub(crate) use crate::copy_options::CopyOptions;
 use crate::over::Over;
-use crate::permissions::Permissions;
-use launchway_context::{Filter, Verdict};
+use launchway_context::Verdict;
 use launchway_oci::{EntryKind, Stack, Tree, TreeEntry, resolve};
 use rustix::fs::{AtFlags, CWD, Mode, Timespec, Timestamps, XattrFlags};
 
@@ -28,45 +27,6 @@ pub(crate) enum Ownership {
     Keep,
     /// One owner for all.
     Set(u32, u32),
-}
-
-/// How files are copied.
-#[derive(Clone, Debug)]
-pub(crate) struct CopyOptions {
-    pub(crate) owner: Ownership,
-    /// For everything copied, directories included.
-    pub(crate) mode: Option<Permissions>,
-    /// What of a copied directory is taken.
-    pub(crate) filter: Arc<Filter>,
-    /// What is there gives way to something of another kind, as for the members of an archive.
-    pub(crate) replaces: bool,
-    /// Directories of the source that say nothing of what they are: one that is there stays as it is.
-    pub(crate) implied: BTreeSet<PathBuf>,
-}
-
-impl CopyOptions {
-    /// Everything as it is.
-    pub(crate) fn keep_all() -> Self {
-        Self {
-            owner: Ownership::Keep,
-            mode: None,
-            filter: Filter::default().into(),
-            replaces: false,
-            implied: BTreeSet::new(),
-        }
-    }
-
-    /// The mode of directories that are made on the way to the destination.
-    fn parent_mode(&self) -> u32 {
-        self.mode.as_ref().map_or(0o755, Permissions::of_parents)
-    }
-
-    fn mode_of(&self, mode: u32, is_directory: bool) -> u32 {
-        match &self.mode {
-            Some(permissions) => permissions.apply(mode, is_directory),
-            None => mode,
-        }
-    }
 }
 
 /// Why something cannot be put where it should go.

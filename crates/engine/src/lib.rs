@@ -16,6 +16,7 @@ pub mod collect;
 mod configure;
 mod container;
 mod copy;
+mod copy_options;
 mod created;
 mod error;
 mod event;
