@@ -3,18 +3,19 @@
 use std::collections::{BTreeMap, HashMap};
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
-use std::hash::{DefaultHasher, Hash, Hasher as _};
 use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
+use std::time::SystemTime;
 
 use launchway_dockerfile::IgnoreRules;
-use launchway_oci::{EntryKind, Tree, TreeEntry};
+use launchway_oci::{EntryKind, FileContent, Tree, TreeEntry};
 use rustix::fs::{FileType, Stat};
 
+use crate::known::{CAPABILITY, KnownFiles, Stamp};
+use crate::looks::Looks;
 use crate::missing::Edge;
-use crate::root::Root;
+use crate::root::{self, Root};
 use crate::select::{cleaned, select_in, select_with_parents_in};
 use crate::{ContextError, Filter, JunkRules, Selected};
 
@@ -34,33 +35,8 @@ pub struct Context {
     /// Excluded directories that were searched for something taken in again.
     searched: Mutex<HashMap<PathBuf, bool>>,
     looks: Looks,
-}
-
-/// How things looked when they were looked at, to notice that they do not stay as they are. Paths and looks are kept as
-/// hashes: there may be a million.
-#[derive(Debug, Default)]
-struct Looks {
-    seen: Mutex<HashMap<u64, u64>>,
-    changes: AtomicU64,
-}
-
-impl Looks {
-    fn note(&self, what: &str, path: &Path, looks: impl Hash) {
-        let hash = |value: &dyn Fn(&mut DefaultHasher)| {
-            let mut hasher = DefaultHasher::new();
-            value(&mut hasher);
-            hasher.finish()
-        };
-        let key = hash(&|hasher| (what, path).hash(hasher));
-        let looks = hash(&|hasher| looks.hash(hasher));
-        let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
-        if seen
-            .insert(key, looks)
-            .is_some_and(|before| before != looks)
-        {
-            self.changes.fetch_add(1, Ordering::Relaxed);
-        }
-    }
+    pub(crate) known: KnownFiles,
+    stays: bool,
 }
 
 /// The ignore rules that hold for a Dockerfile: those of `NAME.dockerignore` beside it, where NAME
@@ -127,6 +103,8 @@ impl Context {
                 keeps_owners: false,
                 searched: Mutex::new(HashMap::new()),
                 looks: Looks::default(),
+                known: KnownFiles::new(SystemTime::now()),
+                stays: false,
             }),
             Err(source) => Err(ContextError::Open { path, source }),
         }
@@ -151,7 +129,32 @@ impl Context {
     /// How often something was found to be another than when it was looked at before. As long as the number stays, what
     /// was hashed is what was read after that.
     pub fn changes(&self) -> u64 {
-        self.looks.changes.load(Ordering::Relaxed)
+        self.looks.changes()
+    }
+
+    /// The same, of a folder that will be there for other builds, too.
+    #[must_use]
+    pub fn staying(mut self) -> Self {
+        self.stays = true;
+        self
+    }
+
+    pub fn stays(&self) -> bool {
+        self.stays
+    }
+
+    /// Keeps from one build to the next what files hold, in this file, so that those that nobody touched are not read
+    /// again.
+    pub fn know_files_by(&self, file: PathBuf) {
+        self.known.keep_in(file);
+    }
+
+    /// Writes down what was read for the first time, where [`know_files_by`](Self::know_files_by) said.
+    ///
+    /// # Errors
+    /// When the disk fails. Nothing but time is lost then.
+    pub fn save_known_files(&self) -> io::Result<()> {
+        self.known.save()
     }
 
     /// The directory as it was given.
@@ -259,6 +262,38 @@ impl Context {
         Ok(visible.then_some(stat))
     }
 
+    /// The entry of what is visible.
+    fn shown(&self, path: &Path, stat: &Stat) -> TreeEntry {
+        self.looks.note_entry(path, stat);
+        let owners = self.keeps_owners;
+        let found = TreeEntry::of(stat);
+        let kind = match found.kind {
+            EntryKind::Socket => EntryKind::File,
+            kind => kind,
+        };
+        TreeEntry {
+            kind,
+            uid: if owners { stat.st_uid } else { 0 },
+            gid: if owners { stat.st_gid } else { 0 },
+            ..found
+        }
+    }
+
+    /// A regular file, unless the rules leave it out. A socket is an empty one.
+    fn open_file(&self, path: &Path) -> io::Result<File> {
+        if !self.is_visible(path, FileType::RegularFile)? {
+            return Err(io::ErrorKind::NotFound.into());
+        }
+        self.root
+            .read(path)
+            .or_else(|error| match self.stat(path)? {
+                Some(stat) if FileType::from_raw_mode(stat.st_mode) == FileType::Socket => {
+                    File::open("/dev/null")
+                }
+                _ => Err(error),
+            })
+    }
+
     fn require(&self, path: &Path) -> io::Result<()> {
         match self.stat(path)? {
             Some(_) => Ok(()),
@@ -269,28 +304,7 @@ impl Context {
 
 impl Tree for Context {
     fn entry(&self, path: &Path) -> io::Result<Option<TreeEntry>> {
-        let owners = self.keeps_owners;
-        let Some(stat) = self.stat(path)? else {
-            return Ok(None);
-        };
-        // Of a directory it is the names that count, and those are noted where they are listed.
-        let changed = match FileType::from_raw_mode(stat.st_mode) {
-            FileType::Directory => (0, 0),
-            _ => (stat.st_ctime, stat.st_ctime_nsec),
-        };
-        let looks = (stat.st_dev, stat.st_ino, stat.st_mode, changed);
-        self.looks.note("entry", path, looks);
-        let found = TreeEntry::of(&stat);
-        let kind = match found.kind {
-            EntryKind::Socket => EntryKind::File,
-            kind => kind,
-        };
-        Ok(Some(TreeEntry {
-            kind,
-            uid: if owners { stat.st_uid } else { 0 },
-            gid: if owners { stat.st_gid } else { 0 },
-            ..found
-        }))
+        Ok(self.stat(path)?.map(|stat| self.shown(path, &stat)))
     }
 
     fn children(&self, path: &Path) -> io::Result<Vec<OsString>> {
@@ -301,13 +315,7 @@ impl Tree for Context {
     }
 
     fn open(&self, path: &Path) -> io::Result<File> {
-        match self.stat(path)? {
-            None => Err(io::ErrorKind::NotFound.into()),
-            Some(stat) if FileType::from_raw_mode(stat.st_mode) == FileType::Socket => {
-                File::open("/dev/null")
-            }
-            Some(_) => self.root.read(path),
-        }
+        self.open_file(path)
     }
 
     fn read_link(&self, path: &Path) -> io::Result<PathBuf> {
@@ -319,13 +327,75 @@ impl Tree for Context {
     /// example) differs from machine to machine and has no place in an image.
     fn xattrs(&self, path: &Path) -> io::Result<BTreeMap<OsString, Vec<u8>>> {
         self.require(path)?;
-        let name = OsStr::new("security.capability");
+        let name = OsStr::new(CAPABILITY);
         let value = self.root.xattr(path, name)?;
         Ok(value
             .map(|value| (name.to_owned(), value))
             .into_iter()
             .collect())
     }
+
+    fn list(&self, path: &Path) -> io::Result<Vec<(OsString, TreeEntry)>> {
+        self.require(path)?;
+        let mut found = Vec::new();
+        for (name, stat) in self.root.list_with_stats(path)? {
+            let kind = FileType::from_raw_mode(stat.st_mode);
+            let child = path.join(&name);
+            if self.is_visible(&child, kind)? {
+                found.push((name, self.shown(&child, &stat)));
+            }
+        }
+        let names: Vec<&OsString> = found.iter().map(|(name, _)| name).collect();
+        self.looks.note("names", path, &names);
+        Ok(found)
+    }
+
+    fn open_with_xattrs(&self, path: &Path) -> io::Result<(File, BTreeMap<OsString, Vec<u8>>)> {
+        let file = self.open_file(path)?;
+        let name = OsStr::new(CAPABILITY);
+        let value = root::xattr_of(&file, name)?;
+        let xattrs = value.map(|value| (name.to_owned(), value));
+        Ok((file, xattrs.into_iter().collect()))
+    }
+
+    fn known_content(&self, path: &Path) -> io::Result<Option<FileContent>> {
+        let Some(stat) = self.stat(path)? else {
+            return Ok(None);
+        };
+        let is_file = FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile;
+        Ok(is_file
+            .then(|| self.known.get(path, Stamp::of(&stat)))
+            .flatten())
+    }
+
+    fn begin_to_hash(&self, path: &Path, file: &File) -> io::Result<()> {
+        if let Some(stat) = regular(file)? {
+            self.known.begin(path, Stamp::of(&stat));
+        }
+        Ok(())
+    }
+
+    fn end_of_hash(&self, path: &Path, file: &File, content: &FileContent) -> io::Result<bool> {
+        let stat = regular(file)?;
+        Ok(stat.is_none_or(|stat| self.known.put(path, Stamp::of(&stat), content)))
+    }
+
+    /// What was changed is taken as it is, and [told](Context::changes).
+    fn is_unchanged(&self, path: &Path, file: &File) -> io::Result<bool> {
+        if let Some(stat) = regular(file)? {
+            self.looks.note_entry(path, &stat);
+            if !self.known.is_unchanged(path, Stamp::of(&stat)) {
+                self.looks.note_change();
+            }
+        }
+        Ok(true)
+    }
+}
+
+/// What a file is, unless it stands for a socket.
+fn regular(file: &File) -> io::Result<Option<Stat>> {
+    let stat = rustix::fs::fstat(file)?;
+    Ok((FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile).then_some(stat))
 }
 
 /// A path as the rules know it. Names that are not UTF-8 cannot be matched exactly, and are
@@ -335,229 +405,5 @@ pub(crate) fn slashed(path: &Path) -> String {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::fs;
-    use std::os::unix::fs::{PermissionsExt, symlink};
-    use std::os::unix::net::UnixListener;
-
-    use launchway_oci::EntryKind;
-
-    use super::*;
-
-    fn sample() -> tempfile::TempDir {
-        let folder = tempfile::tempdir().unwrap();
-        for path in [
-            "keep",
-            "secret.pem",
-            "node_modules/a/index.js",
-            "node_modules/b/index.js",
-            "docs/x.md",
-            "docs/README.md",
-            "logs/deep/x.log",
-            "src/main.pyc",
-            "src/main.py",
-        ] {
-            let path = folder.path().join(path);
-            fs::create_dir_all(path.parent().unwrap()).unwrap();
-            fs::write(path, "x").unwrap();
-        }
-        symlink("node_modules/a", folder.path().join("linked")).unwrap();
-        folder
-    }
-
-    fn open(folder: &tempfile::TempDir, rules: &str) -> Context {
-        Context::open(
-            folder.path(),
-            IgnoreRules::parse(rules),
-            JunkRules::default(),
-        )
-        .unwrap()
-    }
-
-    const RULES: &str =
-        "*.pem\nnode_modules\n!node_modules/b\ndocs/*\n!docs/README.md\nlogs\n!logs/deep/*.txt\n";
-
-    #[test]
-    fn what_is_left_out_does_not_exist() {
-        let folder = sample();
-        let context = open(&folder, RULES);
-        for (path, exists) in [
-            ("", true),
-            ("keep", true),
-            ("secret.pem", false),
-            ("node_modules", true),
-            ("node_modules/a", false),
-            ("node_modules/a/index.js", false),
-            ("node_modules/b", true),
-            ("node_modules/b/index.js", true),
-            ("docs", true),
-            ("docs/x.md", false),
-            ("docs/README.md", true),
-            // A rule would take something in again, but there is nothing.
-            ("logs", false),
-            ("logs/deep", false),
-            ("src/main.py", true),
-            ("src/main.pyc", false),
-            ("linked", true),
-            ("linked/index.js", false),
-        ] {
-            let path = Path::new(path);
-            assert_eq!(context.entry(path).unwrap().is_some(), exists, "{path:?}");
-            if !exists {
-                assert!(context.open(path).is_err(), "{path:?}");
-                assert!(context.children(path).is_err(), "{path:?}");
-                assert!(context.read_link(path).is_err(), "{path:?}");
-                assert!(context.xattrs(path).is_err(), "{path:?}");
-            }
-        }
-        let children = |path: &str| context.children(Path::new(path)).unwrap();
-        assert_eq!(
-            children(""),
-            ["docs", "keep", "linked", "node_modules", "src"]
-        );
-        assert_eq!(children("node_modules"), ["b"]);
-        assert_eq!(children("docs"), ["README.md"]);
-    }
-
-    #[test]
-    fn what_does_not_stay_as_it_is_is_noticed() {
-        let folder = sample();
-        let context = open(&folder, "secret.pem");
-        let look = || {
-            for path in ["", "keep", "docs", "docs/x.md"] {
-                context.entry(Path::new(path)).unwrap().unwrap();
-            }
-            for path in ["", "docs"] {
-                context.children(Path::new(path)).unwrap();
-            }
-            context.changes()
-        };
-        assert_eq!((look(), look()), (0, 0));
-        // What is left out may change, and a directory's time says nothing.
-        fs::write(folder.path().join("secret.pem"), "y").unwrap();
-        fs::remove_file(folder.path().join("secret.pem")).unwrap();
-        assert_eq!(look(), 0);
-        let mut changes = 0;
-        let path = folder.path().join("keep");
-        let times = fs::metadata(&path).unwrap().modified().unwrap();
-        let changed: [&dyn Fn(); 4] = [
-            // The same length and time.
-            &|| {
-                fs::write(&path, "y").unwrap();
-                fs::File::open(&path).unwrap().set_modified(times).unwrap();
-            },
-            &|| fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap(),
-            &|| fs::write(folder.path().join("docs/new"), "").unwrap(),
-            &|| fs::remove_file(folder.path().join("docs/new")).unwrap(),
-        ];
-        for change in changed {
-            // The clock of files stands still for a moment.
-            std::thread::sleep(std::time::Duration::from_millis(20));
-            change();
-            assert!(look() > changes);
-            changes = context.changes();
-        }
-    }
-
-    #[test]
-    fn entries_belong_to_root_and_keep_their_modes() {
-        let folder = sample();
-        let path = folder.path().join("keep");
-        fs::set_permissions(&path, fs::Permissions::from_mode(0o4751)).unwrap();
-        fs::hard_link(&path, folder.path().join("again")).unwrap();
-        let context = open(&folder, "");
-        let entry = |path: &str| context.entry(Path::new(path)).unwrap().unwrap();
-        let (keep, again) = (entry("keep"), entry("again"));
-        assert_eq!((keep.kind, keep.mode), (EntryKind::File, 0o4751));
-        assert_eq!((keep.uid, keep.gid, keep.size), (0, 0, 1));
-        assert!(keep.inode.is_some() && keep.inode == again.inode);
-        assert_eq!(entry("src/main.py").inode, None);
-        assert_eq!(entry("linked").kind, EntryKind::Symlink);
-        assert_eq!(
-            context.read_link(Path::new("linked")).unwrap(),
-            Path::new("node_modules/a")
-        );
-    }
-
-    #[test]
-    fn only_file_capabilities_are_attributes() {
-        use rustix::fs::{XattrFlags, setxattr};
-        let folder = sample();
-        let path = folder.path().join("keep");
-        // CAP_NET_BIND_SERVICE, permitted and effective, in the kernel's second format.
-        let capability = [[1_u8, 0, 0, 2], [0, 4, 0, 0], [0; 4], [0; 4], [0; 4]].concat();
-        let flags = XattrFlags::empty();
-        if let Err(error) = setxattr(&path, "security.capability", &capability, flags) {
-            eprintln!("skipped: only root can set file capabilities ({error})");
-            return;
-        }
-        // Not every file system takes this one; it must not show either way.
-        let _ = setxattr(&path, "user.origin", b"download", flags);
-        let context = open(&folder, "");
-        let found = context.xattrs(Path::new("keep")).unwrap();
-        let name = OsString::from("security.capability");
-        assert_eq!(found, BTreeMap::from([(name, capability)]));
-        assert!(context.xattrs(Path::new("linked")).unwrap().is_empty());
-    }
-
-    #[test]
-    fn sockets_are_empty_files() {
-        let folder = sample();
-        let _socket = UnixListener::bind(folder.path().join("socket")).unwrap();
-        let context = open(&folder, "");
-        let path = Path::new("socket");
-        let entry = context.entry(path).unwrap().unwrap();
-        assert_eq!((entry.kind, entry.size), (EntryKind::File, 0));
-        let names = context.children(Path::new("")).unwrap();
-        assert!(names.contains(&OsString::from("socket")));
-        let mut content = Vec::new();
-        context
-            .open(path)
-            .unwrap()
-            .read_to_end(&mut content)
-            .unwrap();
-        assert_eq!(content, b"");
-        assert_eq!(context.select("socket", &[]).unwrap().len(), 1);
-    }
-
-    #[test]
-    fn the_dockerfiles_own_rules_come_first() {
-        let folder = sample();
-        let root = folder.path();
-        let rules = || read_ignore_rules(root, &root.join("docs/Dockerfile.base")).unwrap();
-        assert!(rules().is_empty());
-        fs::write(root.join(".dockerignore"), "keep\n").unwrap();
-        assert!(rules().is_excluded("keep"));
-        fs::write(root.join("docs/Dockerfile.base.dockerignore"), "src\n").unwrap();
-        assert!(rules().is_excluded("src") && !rules().is_excluded("keep"));
-    }
-
-    #[test]
-    fn files_of_a_foreign_tree_are_read_inside_it() {
-        let folder = sample();
-        let root = folder.path();
-        symlink("/etc/passwd", root.join(".dockerignore")).unwrap();
-        symlink("/keep", root.join("Dockerfile")).unwrap();
-        fs::write(root.join("docs/Dockerfile.dockerignore"), "src\n").unwrap();
-        let context = open(&folder, "");
-        let read = |path: &str| read_in(&context, Path::new(path)).unwrap();
-        assert_eq!(read("Dockerfile"), Some(b"x".to_vec()));
-        assert_eq!(read("../../keep"), Some(b"x".to_vec()));
-        assert_eq!(read("nothing"), None);
-        assert_eq!(read(".dockerignore"), None);
-        let rules = |path: &str| ignore_rules_in(&context, Path::new(path)).unwrap();
-        assert!(rules("Dockerfile").is_empty());
-        assert!(rules("docs/Dockerfile").is_excluded("src"));
-    }
-
-    #[test]
-    fn a_context_that_is_no_directory_is_an_error() {
-        let folder = sample();
-        for name in ["none", "keep"] {
-            let path = folder.path().join(name);
-            let opened = Context::open(&path, IgnoreRules::default(), JunkRules::default());
-            let error = opened.unwrap_err();
-            assert!(matches!(error, ContextError::Open { .. }), "{error}");
-        }
-    }
-}
+#[path = "context_tests.rs"]
+mod tests;

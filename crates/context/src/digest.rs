@@ -5,14 +5,13 @@
 //! no part of it, since a checkout sets them as it pleases.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::ffi::OsString;
 use std::io::Read;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use launchway_model::{ContentHasher, Digest, InputHash};
-use launchway_oci::{EntryKind, Hasher, Tree};
+use launchway_model::{ContentHasher, InputHash};
+use launchway_oci::{EntryKind, FileContent, Hasher, Tree};
 
 use crate::select::joined;
 use crate::{ContextError, Selected, walk};
@@ -100,12 +99,6 @@ struct Record {
     target: Option<PathBuf>,
 }
 
-struct Content {
-    digest: Digest,
-    size: u64,
-    xattrs: BTreeMap<OsString, Vec<u8>>,
-}
-
 /// These texts are part of the hash and never change.
 fn kind_name(kind: EntryKind) -> &'static str {
     match kind {
@@ -120,12 +113,12 @@ fn kind_name(kind: EntryKind) -> &'static str {
 }
 
 /// What one thread has hashed, or the number of the file it failed at, and why.
-type Hashed = Result<Vec<(PathBuf, Content)>, (usize, ContextError)>;
+type Hashed = Result<Vec<(PathBuf, FileContent)>, (usize, ContextError)>;
 
 fn hash_files(
     tree: &(dyn Tree + Sync),
     files: &BTreeMap<PathBuf, u64>,
-) -> Result<BTreeMap<PathBuf, Content>, ContextError> {
+) -> Result<BTreeMap<PathBuf, FileContent>, ContextError> {
     let work: Vec<(&PathBuf, u64)> = files.iter().map(|(path, size)| (path, *size)).collect();
     let next = AtomicUsize::new(0);
     // Each thread ends at its first failure. Files are handed out in order, so the first file
@@ -176,8 +169,20 @@ fn hash_file(
     path: &Path,
     expected: u64,
     buffer: &mut [u8],
-) -> Result<Content, ContextError> {
-    let mut file = tree.open(path).map_err(ContextError::reading(path))?;
+) -> Result<FileContent, ContextError> {
+    let changed = || ContextError::Changed {
+        path: path.to_owned(),
+    };
+    let reading = || ContextError::reading(path);
+    if let Some(known) = tree.known_content(path).map_err(reading())? {
+        return if known.size == expected {
+            Ok(known)
+        } else {
+            Err(changed())
+        };
+    }
+    let (mut file, xattrs) = tree.open_with_xattrs(path).map_err(reading())?;
+    tree.begin_to_hash(path, &file).map_err(reading())?;
     let mut hasher = Hasher::new();
     let mut size = 0;
     loop {
@@ -191,19 +196,23 @@ fn hash_file(
         size += length as u64;
     }
     if size != expected {
-        return Err(ContextError::Changed {
-            path: path.to_owned(),
-        });
+        return Err(changed());
     }
-    Ok(Content {
+    let content = FileContent {
         digest: hasher.finish(),
         size,
-        xattrs: tree.xattrs(path).map_err(ContextError::reading(path))?,
-    })
+        xattrs,
+    };
+    if tree.end_of_hash(path, &file, &content).map_err(reading())? {
+        Ok(content)
+    } else {
+        Err(changed())
+    }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::ffi::OsString;
     use std::fs;
     use std::os::unix::fs::{PermissionsExt, symlink};
 

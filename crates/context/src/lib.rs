@@ -14,6 +14,8 @@ mod digest;
 mod error;
 mod filter;
 mod junk;
+mod known;
+mod looks;
 mod missing;
 pub mod recipe;
 mod root;

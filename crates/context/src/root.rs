@@ -11,7 +11,7 @@ use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::ffi::OsStringExt;
 use std::path::{Component, Path, PathBuf};
 
-use rustix::fs::{CWD, Dir, FileType, Mode, OFlags, ResolveFlags, Stat};
+use rustix::fs::{AtFlags, CWD, Dir, FileType, Mode, OFlags, ResolveFlags, Stat, statat};
 use rustix::io::Errno;
 
 #[derive(Debug)]
@@ -59,6 +59,26 @@ impl Root {
         }
         names.sort_unstable_by(|a, b| a.name.cmp(&b.name));
         Ok(names)
+    }
+
+    /// The names in a directory, sorted by their bytes, with what stands there. What vanishes meanwhile is left out.
+    pub(crate) fn list_with_stats(&self, path: &Path) -> io::Result<Vec<(OsString, Stat)>> {
+        let directory = self.open_at(path, OFlags::RDONLY | OFlags::DIRECTORY)?;
+        let mut found = Vec::new();
+        for entry in Dir::read_from(&directory)? {
+            let entry = entry?;
+            let name = entry.file_name();
+            if name == c"." || name == c".." {
+                continue;
+            }
+            match statat(&directory, name, AtFlags::SYMLINK_NOFOLLOW) {
+                Ok(stat) => found.push((OsString::from_vec(name.to_bytes().to_vec()), stat)),
+                Err(Errno::NOENT) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        found.sort_unstable_by(|(one, _), (other, _)| one.cmp(other));
+        Ok(found)
     }
 
     /// A regular file for reading. Anything else is refused: opening a pipe would wait for a
@@ -148,6 +168,22 @@ fn inside(path: &Path) -> io::Result<&Path> {
             io::ErrorKind::InvalidInput,
             "the path is not relative to the root",
         ))
+    }
+}
+
+/// One extended attribute of an open file, if it has it.
+pub(crate) fn xattr_of(file: &File, name: &OsStr) -> io::Result<Option<Vec<u8>>> {
+    let mut value = vec![0; 256];
+    loop {
+        match rustix::fs::fgetxattr(file, name, &mut value[..]) {
+            Ok(length) => {
+                value.truncate(length);
+                return Ok(Some(value));
+            }
+            Err(Errno::NODATA | Errno::OPNOTSUPP) => return Ok(None),
+            Err(Errno::RANGE) if value.len() < 1 << 16 => value = vec![0; 1 << 16],
+            Err(error) => return Err(error.into()),
+        }
     }
 }
 

@@ -137,15 +137,12 @@ fn walk_below(
     relative: &Path,
     found: &mut Vec<Walked>,
 ) -> Result<(), ContextError> {
-    let names = tree
-        .children(directory)
+    let listed = tree
+        .list(directory)
         .map_err(ContextError::reading(directory))?;
-    for name in names {
+    for (name, entry) in listed {
         let path = directory.join(&name);
         let relative = relative.join(&name);
-        let Some(entry) = tree.entry(&path).map_err(ContextError::reading(&path))? else {
-            continue;
-        };
         let is_dir = entry.kind == EntryKind::Dir;
         let verdict = selected.filter.verdict(&slashed(&relative), is_dir);
         if verdict == Verdict::LeftOut {

@@ -8,7 +8,7 @@
 use std::time::{Duration, Instant};
 
 use launchway_model::InputHash;
-use launchway_oci::{CommitOptions, Stack, Turn, WorkingLayer};
+use launchway_oci::{CommitOptions, Layer, PlannedLayer, Stack, Turn, WorkingLayer};
 
 use crate::cache::{Known, Made};
 use crate::collect::step_name;
@@ -93,14 +93,47 @@ impl Build<'_> {
         state: &StageState<'_>,
         told: String,
     ) -> Result<StepDone, EngineError> {
-        let options = CommitOptions {
-            clamp_mtime: self.request.options.epoch,
-            compress: state.compress,
-            ignore: Vec::new(),
-        };
+        let options = self.commit_options(state);
         let store = &self.engine.store;
         store.hold(&step_name(&claimed.key.to_string()))?;
         let layer = store.commit_layer(working, below, &options)?;
+        self.remember(layer, &claimed, told)
+    }
+
+    /// As [`commit`](Self::commit), of what was put together in memory. Its files are read now, so it is asked afterwards whether
+    /// they changed.
+    pub(crate) fn commit_planned(
+        &self,
+        plan: PlannedLayer<'_>,
+        below: &Stack,
+        mut claimed: Claimed,
+        state: &StageState<'_>,
+        (told, is_changed): (String, &dyn Fn() -> bool),
+    ) -> Result<StepDone, EngineError> {
+        let options = self.commit_options(state);
+        let store = &self.engine.store;
+        store.hold(&step_name(&claimed.key.to_string()))?;
+        let layer = store.commit_planned(plan, below, &options, state.files)?;
+        if is_changed() {
+            self.doubt(&mut claimed);
+        }
+        self.remember(layer, &claimed, told)
+    }
+
+    fn commit_options(&self, state: &StageState<'_>) -> CommitOptions {
+        CommitOptions {
+            clamp_mtime: self.request.options.epoch,
+            compress: state.compress,
+            ignore: Vec::new(),
+        }
+    }
+
+    fn remember(
+        &self,
+        layer: Layer,
+        claimed: &Claimed,
+        told: String,
+    ) -> Result<StepDone, EngineError> {
         let created = self.request.options.created.clone();
         if claimed.is_sure {
             let made = Made {

@@ -6,19 +6,14 @@
 //! package of tonistiigi/fsutil): they are checked against it by the differential tests.
 
 use std::collections::HashMap;
-use std::ffi::OsString;
-use std::fs;
 use std::io;
-use std::os::unix::ffi::OsStrExt as _;
-use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::path::{Component, Path, PathBuf};
 
 use crate::Cancellation;
 pub(crate) use crate::copy_options::CopyOptions;
-use crate::over::Over;
+use crate::upper::{Put, Upper};
 use launchway_context::Verdict;
-use launchway_oci::{EntryKind, Stack, Tree, TreeEntry, resolve};
-use rustix::fs::{AtFlags, CWD, Mode, Timespec, Timestamps, XattrFlags};
+use launchway_oci::{EntryKind, PlannedLayer, Stack, Tree, TreeEntry};
 
 /// Who owns what is copied.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -67,10 +62,8 @@ struct Waiting {
 }
 
 /// A layer being filled.
-pub(crate) struct LayerBuilder {
-    upper: PathBuf,
-    /// The layers below and, on top, the new one.
-    pub(crate) view: Over,
+pub(crate) struct LayerBuilder<'a> {
+    pub(crate) upper: Upper<'a>,
     /// (device, inode) of a source file with several names → where its first name was copied.
     links: HashMap<(u64, u64), PathBuf>,
     /// The directories being walked that come along only when something in them is taken.
@@ -79,15 +72,42 @@ pub(crate) struct LayerBuilder {
     pub(crate) cancellation: Cancellation,
 }
 
-impl LayerBuilder {
+/// Where one entry comes from and goes to.
+pub(crate) struct Way<'p> {
+    pub(crate) source: &'p Path,
+    /// Its path below the entry that was selected.
+    pub(crate) relative: &'p Path,
+    pub(crate) target: &'p Path,
+    /// The directory around the target was made for this: nothing can be in the way.
+    pub(crate) is_free: bool,
+}
+
+impl<'a> LayerBuilder<'a> {
     /// Fills the directory `upper`, which is empty or holds an earlier part of the same layer.
     pub(crate) fn new(upper: &Path, below: &Stack) -> Self {
+        Self::over(Upper::directory(upper, below))
+    }
+
+    /// Fills a layer in memory.
+    pub(crate) fn planned(below: &Stack) -> Result<Self> {
+        let upper = Upper::planned(below).map_err(failed("look at", Path::new("/")))?;
+        Ok(Self::over(upper))
+    }
+
+    fn over(upper: Upper<'a>) -> Self {
         Self {
-            upper: upper.to_owned(),
-            view: Over::new(upper, below.clone()),
+            upper,
             links: HashMap::new(),
             waiting: Vec::new(),
             cancellation: Cancellation::default(),
+        }
+    }
+
+    /// What was filled, when it was planned.
+    pub(crate) fn plan(self) -> Option<PlannedLayer<'a>> {
+        match self.upper {
+            Upper::Planned { layer, .. } => Some(layer),
+            Upper::Directory { .. } => None,
         }
     }
 
@@ -106,7 +126,7 @@ impl LayerBuilder {
     /// source as selected, which a file takes inside a directory.
     pub(crate) fn copy(
         &mut self,
-        tree: &dyn Tree,
+        tree: &'a (dyn Tree + Sync),
         source: &Path,
         name: &Path,
         destination: &str,
@@ -142,22 +162,15 @@ impl LayerBuilder {
             let parent = parent.to_owned();
             self.mkdir_all(&parent, owner, parent_mode)?;
         }
-        self.copy_entry(
-            tree,
-            source,
-            Path::new(""),
-            &target,
-            &source_entry,
-            false,
-            options,
-        )
+        let way = Way::to(source, &target);
+        self.copy_entry(tree, &way, &source_entry, false, options)
     }
 
     /// Copies a folder. Other than one of COPY, what comes to be at the destination is the folder
     /// itself, with its mode and time.
     pub(crate) fn copy_folder(
         &mut self,
-        tree: &dyn Tree,
+        tree: &'a (dyn Tree + Sync),
         source: &Path,
         destination: &str,
         options: &CopyOptions,
@@ -176,8 +189,7 @@ impl LayerBuilder {
             self.mkdir_all(parent, owner, options.parent_mode())?;
         }
         let entry = self.source_entry(tree, source)?;
-        let top = Path::new("");
-        self.copy_entry(tree, source, top, &target, &entry, false, options)
+        self.copy_entry(tree, &Way::to(source, &target), &entry, false, options)
     }
 
     /// Writes a file from memory (a heredoc of COPY).
@@ -208,18 +220,19 @@ impl LayerBuilder {
             self.mkdir_all(&parent, Some(owner), options.parent_mode())?;
         }
         self.clear_for_file(&target, false)?;
-        let real = self.upper.join(&target);
-        fs::write(&real, content).map_err(failed("write", &target))?;
-        self.set_owner_and_mode(&target, owner, options.mode_of(0o644, false), false)
+        self.upper
+            .put_bytes(&target, content, owner, options.mode_of(0o644, false))
+            .map_err(failed("write", &target))
     }
 
     fn resolve(&self, path: &str) -> Result<PathBuf> {
         let relative = path.trim_start_matches('/');
-        resolve(&self.view, Path::new(relative), true).map_err(failed("resolve", Path::new(path)))
+        let resolved = self.upper.resolve(Path::new(relative));
+        resolved.map_err(failed("resolve", Path::new(path)))
     }
 
     pub(crate) fn entry(&self, path: &Path) -> Result<Option<TreeEntry>> {
-        self.view.entry(path).map_err(failed("look up", path))
+        self.upper.entry(path).map_err(failed("look up", path))
     }
 
     fn source_entry(&self, tree: &dyn Tree, path: &Path) -> Result<TreeEntry> {
@@ -231,7 +244,7 @@ impl LayerBuilder {
     /// Makes every missing directory of a resolved path. Directories that exist below are taken
     /// over as they are; the finished layer leaves them out where nothing in them changed.
     pub(crate) fn mkdir_all(
-        &self,
+        &mut self,
         path: &Path,
         owner: Option<(u32, u32)>,
         mode: u32,
@@ -246,49 +259,55 @@ impl LayerBuilder {
                 Some(entry) if entry.kind == EntryKind::Dir => self.take_over(&so_far, &entry)?,
                 Some(_) => return Err(CopyError::NotADirectory(so_far.display().to_string())),
                 None => {
-                    fs::create_dir(self.upper.join(&so_far))
-                        .map_err(failed("make directory", &so_far))?;
-                    self.set_owner_and_mode(&so_far, owner.unwrap_or((0, 0)), mode, false)?;
+                    self.make_directory(&so_far)?;
+                    self.upper
+                        .set_owner_and_mode(&so_far, owner.unwrap_or((0, 0)), mode)
+                        .map_err(failed("set owner and mode of", &so_far))?;
                 }
             }
         }
         Ok(())
     }
 
-    /// Puts a directory of the layers below into the new layer, unchanged.
-    fn take_over(&self, path: &Path, entry: &TreeEntry) -> Result<()> {
-        let real = self.upper.join(path);
-        let parent = real.parent().unwrap_or(&self.upper);
-        // Nothing is new in the parent, so its time has to stay.
-        let time_of_parent = fs::symlink_metadata(parent)
-            .map_err(failed("look at", path))?
-            .mtime();
-        match fs::create_dir(&real) {
-            Ok(()) => {}
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => return Ok(()),
-            Err(error) => return Err(failed("make directory", path)(error)),
-        }
-        set_mtime(parent, time_of_parent).map_err(failed("set the time of", path))?;
-        let xattrs = self
-            .view
-            .below
-            .xattrs(path)
-            .map_err(failed("read attributes of", path))?;
-        self.set_owner_and_mode(path, (entry.uid, entry.gid), entry.mode, false)?;
-        set_xattrs(&real, &xattrs).map_err(failed("set attributes of", path))?;
-        set_mtime(&real, entry.mtime).map_err(failed("set the time of", path))
+    fn make_directory(&mut self, path: &Path) -> Result<()> {
+        let made = self.upper.make_directory(path);
+        made.map_err(failed("make directory", path))
     }
 
-    #[expect(
-        clippy::too_many_arguments,
-        reason = "one recursive step; a struct would only rename them"
-    )]
+    /// Puts a directory of the layers below into the new layer, unchanged.
+    fn take_over(&mut self, path: &Path, entry: &TreeEntry) -> Result<()> {
+        let parent = path.parent().unwrap_or(Path::new(""));
+        // Nothing is new in the parent, so its time has to stay.
+        let time_of_parent = self.upper.mtime(parent).map_err(failed("look at", path))?;
+        match self.upper.make_directory(path) {
+            Ok(()) => {}
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+                return self.set_mtime(parent, time_of_parent);
+            }
+            Err(error) => return Err(failed("make directory", path)(error)),
+        }
+        self.set_mtime(parent, time_of_parent)?;
+        let xattrs = self.upper.below().xattrs(path);
+        let xattrs = xattrs.map_err(failed("read attributes of", path))?;
+        let put = Put {
+            owner: (entry.uid, entry.gid),
+            mode: entry.mode,
+            mtime: entry.mtime,
+        };
+        self.upper
+            .finish_directory(path, put, xattrs)
+            .map_err(failed("set the attributes of", path))
+    }
+
+    fn set_mtime(&mut self, path: &Path, mtime: i64) -> Result<()> {
+        let set = self.upper.set_mtime(path, mtime);
+        set.map_err(failed("set the time of", path))
+    }
+
     fn copy_entry(
         &mut self,
-        tree: &dyn Tree,
-        source: &Path,
-        relative: &Path,
-        target: &Path,
+        tree: &'a (dyn Tree + Sync),
+        way: &Way<'_>,
         entry: &TreeEntry,
         nested: bool,
         options: &CopyOptions,
@@ -299,17 +318,22 @@ impl LayerBuilder {
         let is_directory = entry.kind == EntryKind::Dir;
         let verdict = options
             .filter
-            .verdict(&relative.to_string_lossy(), is_directory);
+            .verdict(&way.relative.to_string_lossy(), is_directory);
         if verdict == Verdict::LeftOut {
             return Ok(());
         }
-        let (uid, gid) = match options.owner {
-            Ownership::Keep => (entry.uid, entry.gid),
-            Ownership::Set(uid, gid) => (uid, gid),
+        let put = Put {
+            owner: match options.owner {
+                Ownership::Keep => (entry.uid, entry.gid),
+                Ownership::Set(uid, gid) => (uid, gid),
+            },
+            mode: options.mode_of(entry.mode, is_directory),
+            mtime: entry.mtime,
         };
+        let target = way.target;
         if is_directory {
-            if options.implied.contains(source) {
-                return self.copy_implied(tree, source, relative, target, entry, options);
+            if options.implied.contains(way.source) {
+                return self.copy_implied(tree, way, entry, options);
             }
             if options.replaces && !target.as_os_str().is_empty() {
                 self.give_way(target, true)?;
@@ -319,14 +343,13 @@ impl LayerBuilder {
                     target: target.to_owned(),
                     made: None,
                 });
-                self.copy_children(tree, source, relative, target, options)?;
+                self.copy_children(tree, way, false, options)?;
                 match self.waiting.pop().and_then(|waiting| waiting.made) {
                     Some(true) => true,
                     // One that was there takes the mode of the source and nothing else.
                     Some(false) => {
-                        let real = self.upper.join(target);
-                        let mode = fs::Permissions::from_mode(entry.mode & 0o7777);
-                        fs::set_permissions(&real, mode)
+                        self.upper
+                            .set_mode(target, entry.mode)
                             .map_err(failed("set the mode of", target))?;
                         false
                     }
@@ -334,78 +357,69 @@ impl LayerBuilder {
                 }
             } else {
                 self.make_waiting()?;
-                let fresh = self.enter_directory(target)?;
-                self.copy_children(tree, source, relative, target, options)?;
+                let fresh = if way.is_free {
+                    self.make_directory(target)?;
+                    true
+                } else {
+                    self.enter_directory(target)?
+                };
+                self.copy_children(tree, way, fresh, options)?;
                 // The outermost directory keeps what it was when it existed before, but for the
                 // time, which is the source's.
                 if !fresh && !nested && !target.as_os_str().is_empty() {
-                    set_mtime(&self.upper.join(target), entry.mtime)
-                        .map_err(failed("set the time of", target))?;
+                    self.set_mtime(target, entry.mtime)?;
                 }
                 fresh || nested
             };
             if made {
-                self.finish(tree, source, target, entry, (uid, gid), options)?;
+                let xattrs = tree
+                    .xattrs(way.source)
+                    .map_err(failed("read attributes of", way.source))?;
+                self.upper
+                    .finish_directory(target, put, xattrs)
+                    .map_err(failed("set the attributes of", target))?;
             }
             return Ok(());
         }
         self.make_waiting()?;
-        if options.replaces {
-            self.give_way(target, false)?;
+        if !way.is_free {
+            if options.replaces {
+                self.give_way(target, false)?;
+            }
+            self.clear_for_file(target, options.replaces)?;
         }
-        self.clear_for_file(target, options.replaces)?;
-        let real = self.upper.join(target);
-        match entry.kind {
-            EntryKind::File => {
-                if let Some(first) = entry.inode.and_then(|inode| self.links.get(&inode)) {
-                    return fs::hard_link(first, &real).map_err(failed("link", target));
-                }
-                let mut from = tree.open(source).map_err(failed("open", source))?;
-                let mut to = fs::File::create(&real).map_err(failed("create", target))?;
-                io::copy(&mut from, &mut to).map_err(failed("copy", target))?;
-                if let Some(inode) = entry.inode {
-                    self.links.insert(inode, real);
-                }
-            }
-            EntryKind::Symlink => {
-                let to = tree
-                    .read_link(source)
-                    .map_err(failed("read link", source))?;
-                std::os::unix::fs::symlink(to, &real).map_err(failed("create link", target))?;
-            }
-            EntryKind::Fifo
-            | EntryKind::Socket
-            | EntryKind::CharDevice
-            | EntryKind::BlockDevice => {
-                let kind = match entry.kind {
-                    EntryKind::Fifo => rustix::fs::FileType::Fifo,
-                    EntryKind::Socket => rustix::fs::FileType::Socket,
-                    EntryKind::CharDevice => rustix::fs::FileType::CharacterDevice,
-                    _ => rustix::fs::FileType::BlockDevice,
-                };
-                rustix::fs::mknodat(CWD, &real, kind, Mode::from_raw_mode(0o600), entry.rdev)
-                    .map_err(io::Error::from)
-                    .map_err(failed("make node", target))?;
-            }
-            EntryKind::Dir => unreachable!("directories were handled above"),
+        let inode = entry.inode.filter(|_| entry.kind == EntryKind::File);
+        if let Some(first) = inode.and_then(|inode| self.links.get(&inode)) {
+            return self
+                .upper
+                .link(first, target)
+                .map_err(failed("link", target));
         }
-        self.finish(tree, source, target, entry, (uid, gid), options)
+        self.upper
+            .put(target, tree, way.source, entry, put)
+            .map_err(failed("copy", target))?;
+        if let Some(inode) = inode {
+            self.links.insert(inode, target.to_owned());
+        }
+        Ok(())
     }
 
     pub(crate) fn copy_children(
         &mut self,
-        tree: &dyn Tree,
-        source: &Path,
-        relative: &Path,
-        target: &Path,
+        tree: &'a (dyn Tree + Sync),
+        way: &Way<'_>,
+        is_free: bool,
         options: &CopyOptions,
     ) -> Result<()> {
-        for name in tree.children(source).map_err(failed("list", source))? {
-            let child = source.join(&name);
-            let entry = self.source_entry(tree, &child)?;
-            let relative = relative.join(&name);
-            let target = target.join(&name);
-            self.copy_entry(tree, &child, &relative, &target, &entry, true, options)?;
+        let source = way.source;
+        for (name, entry) in tree.list(source).map_err(failed("list", source))? {
+            let way = Way {
+                source: &source.join(&name),
+                relative: &way.relative.join(&name),
+                target: &way.target.join(&name),
+                is_free,
+            };
+            self.copy_entry(tree, &way, &entry, true, options)?;
         }
         Ok(())
     }
@@ -414,7 +428,8 @@ impl LayerBuilder {
     fn make_waiting(&mut self) -> Result<()> {
         for at in 0..self.waiting.len() {
             if self.waiting[at].made.is_none() {
-                let fresh = self.enter_directory(&self.waiting[at].target)?;
+                let target = self.waiting[at].target.clone();
+                let fresh = self.enter_directory(&target)?;
                 self.waiting[at].made = Some(fresh);
             }
         }
@@ -422,7 +437,7 @@ impl LayerBuilder {
     }
 
     /// Makes the target of a directory, or finds that it is one. Tells whether it is new.
-    fn enter_directory(&self, target: &Path) -> Result<bool> {
+    fn enter_directory(&mut self, target: &Path) -> Result<bool> {
         if target.as_os_str().is_empty() {
             return Ok(false);
         }
@@ -435,8 +450,7 @@ impl LayerBuilder {
             Some(_) => Err(CopyError::NotADirectory(target.display().to_string())),
             None => {
                 self.enter_parent(target)?;
-                fs::create_dir(self.upper.join(target))
-                    .map_err(failed("make directory", target))?;
+                self.make_directory(target)?;
                 Ok(true)
             }
         }
@@ -444,43 +458,34 @@ impl LayerBuilder {
 
     /// Puts the directory that something goes into into the new layer, where mostly it is already: to ask for each on
     /// the way to it, of each layer, would cost more than the copying.
-    fn enter_parent(&self, target: &Path) -> Result<()> {
+    fn enter_parent(&mut self, target: &Path) -> Result<()> {
         let parent = target.parent().unwrap_or(Path::new(""));
-        let is_there = fs::symlink_metadata(self.upper.join(parent));
-        if is_there.is_ok_and(|metadata| metadata.is_dir()) {
+        if self.upper.has_directory(parent) {
             return Ok(());
         }
         self.mkdir_all(parent, None, 0o755)
     }
 
     /// Removes what is not of the kind that comes; what is below is hidden by what is put there.
-    fn give_way(&self, target: &Path, for_directory: bool) -> Result<()> {
-        let real = self.upper.join(target);
+    fn give_way(&mut self, target: &Path, for_directory: bool) -> Result<()> {
         let Some(existing) = self.entry(target)? else {
             return Ok(());
         };
-        if (existing.kind == EntryKind::Dir) == for_directory {
+        let is_directory = existing.kind == EntryKind::Dir;
+        if is_directory == for_directory {
             return Ok(());
         }
-        let removed = match existing.kind {
-            EntryKind::Dir => fs::remove_dir_all(&real),
-            _ => fs::remove_file(&real),
-        };
-        match removed {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                return Err(failed("replace", target)(error));
-            }
-            _ => {}
-        }
+        let removed = self.upper.remove(target, is_directory);
+        removed.map_err(failed("replace", target))?;
         if !for_directory {
             return Ok(());
         }
         self.enter_parent(target)?;
-        fs::create_dir(&real).map_err(failed("make directory", target))
+        self.make_directory(target)
     }
 
     /// Makes room for something that is no directory.
-    fn clear_for_file(&self, target: &Path, replaces: bool) -> Result<()> {
+    fn clear_for_file(&mut self, target: &Path, replaces: bool) -> Result<()> {
         if !replaces
             && self
                 .entry(target)?
@@ -488,83 +493,21 @@ impl LayerBuilder {
         {
             return Err(CopyError::IsADirectory(target.display().to_string()));
         }
-        match fs::remove_file(self.upper.join(target)) {
-            Ok(()) => Ok(()),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-            Err(error) => Err(failed("replace", target)(error)),
-        }
-    }
-
-    /// Owner, mode, extended attributes and time, in the order that keeps all of them: a change of
-    /// owner clears set-user-id bits and capabilities.
-    pub(crate) fn finish(
-        &self,
-        tree: &dyn Tree,
-        source: &Path,
-        target: &Path,
-        entry: &TreeEntry,
-        owner: (u32, u32),
-        options: &CopyOptions,
-    ) -> Result<()> {
-        let symlink = entry.kind == EntryKind::Symlink;
-        let mode = options.mode_of(entry.mode, entry.kind == EntryKind::Dir);
-        self.set_owner_and_mode(target, owner, mode, symlink)?;
-        let real = self.upper.join(target);
-        let xattrs = tree
-            .xattrs(source)
-            .map_err(failed("read attributes of", source))?;
-        set_xattrs(&real, &xattrs).map_err(failed("set attributes of", target))?;
-        set_mtime(&real, entry.mtime).map_err(failed("set the time of", target))
-    }
-
-    fn set_owner_and_mode(
-        &self,
-        path: &Path,
-        (uid, gid): (u32, u32),
-        mode: u32,
-        symlink: bool,
-    ) -> Result<()> {
-        let real = self.upper.join(path);
-        std::os::unix::fs::lchown(&real, Some(uid), Some(gid))
-            .map_err(failed("set the owner of", path))?;
-        if !symlink {
-            fs::set_permissions(&real, fs::Permissions::from_mode(mode & 0o7777))
-                .map_err(failed("set the mode of", path))?;
-        }
-        Ok(())
+        self.upper
+            .remove_file(target)
+            .map_err(failed("replace", target))
     }
 }
 
-fn set_xattrs(
-    path: &Path,
-    xattrs: &std::collections::BTreeMap<OsString, Vec<u8>>,
-) -> io::Result<()> {
-    for (name, value) in xattrs {
-        match rustix::fs::lsetxattr(path, name.as_bytes(), value, XattrFlags::empty()) {
-            Ok(()) => {}
-            // BuildKit goes on where the file system takes no such attribute; so do we.
-            Err(rustix::io::Errno::NOTSUP | rustix::io::Errno::PERM) => {}
-            Err(error) => return Err(error.into()),
+impl<'p> Way<'p> {
+    fn to(source: &'p Path, target: &'p Path) -> Self {
+        Self {
+            source,
+            relative: Path::new(""),
+            target,
+            is_free: false,
         }
     }
-    Ok(())
-}
-
-fn set_mtime(path: &Path, mtime: i64) -> io::Result<()> {
-    let time = Timespec {
-        tv_sec: mtime,
-        tv_nsec: 0,
-    };
-    let times = Timestamps {
-        last_access: time,
-        last_modification: time,
-    };
-    Ok(rustix::fs::utimensat(
-        CWD,
-        path,
-        &times,
-        AtFlags::SYMLINK_NOFOLLOW,
-    )?)
 }
 
 #[cfg(test)]

@@ -7,7 +7,9 @@ use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::path::Path;
 
 use launchway_context::Filter;
-use launchway_oci::{CommitOptions, Flavour, Stack, Store};
+use launchway_oci::{
+    CommitOptions, Compression, Files, Flavour, PlannedLayer, Stack, Store, WorkingLayer,
+};
 
 use super::{CopyError, CopyOptions, LayerBuilder, Ownership};
 use crate::over::Over;
@@ -28,7 +30,7 @@ fn fill(root: &Path, lines: &[&str]) {
             "f" => {
                 fs::write(&path, words[2]).unwrap();
                 fs::set_permissions(&path, mode(words[1])).unwrap();
-                super::set_mtime(&path, TIME).unwrap();
+                crate::upper::set_mtime(&path, TIME).unwrap();
             }
             "l" => std::os::unix::fs::symlink(words[1], &path).unwrap(),
             "h" => fs::hard_link(root.join(words[1]), &path).unwrap(),
@@ -69,6 +71,7 @@ fn listing(root: &Path) -> Vec<String> {
 
 struct Place {
     folder: tempfile::TempDir,
+    store: Store,
     below: Stack,
 }
 
@@ -88,9 +91,9 @@ fn place(source: &[&str], below: &[&str]) -> Option<Place> {
     let layer = store
         .commit_layer(working, &Stack::default(), &options)
         .unwrap();
-    fs::create_dir(folder.path().join("upper")).unwrap();
     Some(Place {
         folder,
+        store,
         below: Stack {
             layers: vec![layer],
         },
@@ -105,11 +108,41 @@ impl Place {
         options: &CopyOptions,
     ) -> Result<Vec<String>, CopyError> {
         let tree = Over::new(&self.folder.path().join("source"), Stack::default());
-        let upper = self.folder.path().join("upper");
-        let mut builder = LayerBuilder::new(&upper, &self.below);
         let path = Path::new(source);
-        builder.copy(&tree, path, path, to, options)?;
-        Ok(listing(&upper))
+        let working = self.store.new_layer_on(&self.below).unwrap();
+        let mut builder = LayerBuilder::new(working.upper(), &self.below);
+        let copied = builder.copy(&tree, path, path, to, options);
+        let mut planned = LayerBuilder::planned(&self.below).unwrap();
+        let planned_copied = planned.copy(&tree, path, path, to, options);
+        if let Err(error) = copied {
+            assert_eq!(planned_copied.unwrap_err().to_string(), error.to_string());
+            return Err(error);
+        }
+        planned_copied.unwrap();
+        let found = listing(working.upper());
+        self.compare(working, planned.plan().unwrap());
+        Ok(found)
+    }
+
+    /// What is filled in memory gives the tar of what is filled on the disk, and the same files.
+    fn compare(&self, working: WorkingLayer, plan: PlannedLayer<'_>) {
+        let commit = CommitOptions {
+            // Whatever the clock says.
+            clamp_mtime: Some(TIME),
+            compress: Some(Compression::Gzip),
+            ignore: Vec::new(),
+        };
+        let one = self
+            .store
+            .commit_layer(working, &self.below, &commit)
+            .unwrap();
+        let other = Store::open(&self.folder.path().join("other"), Flavour::Trusted).unwrap();
+        let packed = other
+            .commit_planned(plan, &self.below, &commit, Files::WhenNeeded)
+            .unwrap();
+        assert_eq!(one.diff_id, packed.diff_id);
+        packed.unpack().unwrap();
+        assert_eq!(listing(&one.dir), listing(&packed.dir));
     }
 }
 
@@ -332,13 +365,15 @@ fn times_are_those_of_the_source_and_of_what_is_below() {
     let Some(place) = place(&["f 644 file"], &["d 755 there"]) else {
         return;
     };
+    let tree = Over::new(&place.folder.path().join("source"), Stack::default());
+    let working = place.store.new_layer_on(&place.below).unwrap();
+    let path = Path::new("file");
+    LayerBuilder::new(working.upper(), &place.below)
+        .copy(&tree, path, path, "/there/", &options())
+        .unwrap();
+    let copied = working.upper().join("there/file");
+    assert_eq!(fs::metadata(copied).unwrap().mtime(), TIME);
     place.copy("file", "/there/", &options()).unwrap();
-    let time = |path: &str| {
-        fs::metadata(place.folder.path().join("upper").join(path))
-            .unwrap()
-            .mtime()
-    };
-    assert_eq!(time("there/file"), TIME);
 }
 
 #[test]

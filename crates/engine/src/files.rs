@@ -1,7 +1,7 @@
 //! COPY, ADD and WORKDIR as steps: what is taken, the cache key, the new layer.
 
 use std::collections::BTreeSet;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use launchway_context::{Filter, Selected, digest, walk};
 use launchway_diagnostics::{Span, Spanned};
@@ -11,13 +11,12 @@ use launchway_dockerfile::{
 use launchway_model::ContentHasher;
 use launchway_oci::{Stack, Tree};
 
-use crate::archive;
 use crate::claim::Claim;
 use crate::copy::{CopyOptions, LayerBuilder, Ownership};
 use crate::native::{Build, StageState, StepDone};
-use crate::over::Over;
 use crate::permissions::Permissions;
-use crate::problems::{bad_archive, cannot_place, missing, unknown_user, unreadable};
+use crate::place::{Place, can_be_planned, place_plain};
+use crate::problems::{cannot_place, changed_meanwhile, missing, unknown_user, unreadable};
 use crate::remote::{Repository, check_local};
 use crate::users::Accounts;
 use crate::web::{self, Download};
@@ -29,7 +28,7 @@ pub(crate) struct CopyStep<'a> {
     sources: &'a [CopySource],
     destination: &'a Spanned<String>,
     pub(crate) from: Option<&'a Spanned<String>>,
-    chown: Option<&'a Spanned<String>>,
+    pub(crate) chown: Option<&'a Spanned<String>>,
     chmod: Option<&'a Spanned<String>>,
     exclude: &'a [Spanned<String>],
     link: bool,
@@ -37,7 +36,7 @@ pub(crate) struct CopyStep<'a> {
     pub(crate) checksum: Option<&'a Spanned<String>>,
     pub(crate) keep_git_dir: Option<bool>,
     /// Whether archives are unpacked, where it is said.
-    unpack: Option<bool>,
+    pub(crate) unpack: Option<bool>,
 }
 
 impl<'a> CopyStep<'a> {
@@ -217,142 +216,47 @@ impl Build<'_> {
             Claim::Found(known) => return Ok(StepDone::cached(known, told)),
             Claim::Ours(claimed) => claimed,
         };
-        let working = self.engine.store.new_layer_on(&below)?;
         let seen = if linked {
             Stack::default()
         } else {
             below.clone()
         };
-        let mut builder = LayerBuilder::new(working.upper(), &seen);
-        builder.cancellation = self.cancellation.clone();
+        let options = &options;
+        let destination = destination.as_str();
+        if can_be_planned(tree, &taken, step)? {
+            let mut builder =
+                LayerBuilder::planned(&seen).map_err(|error| cannot_place(error, span))?;
+            builder.cancellation = self.cancellation.clone();
+            for one in &taken {
+                place_plain(&mut builder, tree, one, destination, options, span)?;
+            }
+            let plan = builder.plan().expect("it was planned");
+            return self
+                .commit_planned(
+                    plan,
+                    &below,
+                    claimed,
+                    state,
+                    (told, &|| changes() != hashed),
+                )
+                .map_err(|error| changed_meanwhile(error, span));
+        }
+        let working = self.engine.store.new_layer_on(&below)?;
+        let place = Place {
+            upper: working.upper(),
+            seen: &seen,
+            destination,
+            options,
+            step,
+            cancellation: self.cancellation,
+        };
         for one in &taken {
-            self.place(&mut builder, tree, one, &destination, &options, step, span)?;
+            self.place(&place, tree, one, span)?;
         }
         if changes() != hashed {
             self.doubt(&mut claimed);
         }
         self.commit(working, &below, claimed, state, told)
-    }
-
-    #[expect(clippy::too_many_arguments, reason = "one arm of copy_step")]
-    fn place(
-        &self,
-        builder: &mut LayerBuilder,
-        tree: &dyn Tree,
-        taken: &Taken,
-        destination: &str,
-        options: &CopyOptions,
-        step: &CopyStep<'_>,
-        span: Span,
-    ) -> Result<(), EngineError> {
-        match taken {
-            Taken::Text { name, content } => builder
-                .write_file(name, content.as_bytes(), destination, options)
-                .map_err(|error| cannot_place(error, span)),
-            Taken::Files {
-                selected, span: at, ..
-            } => {
-                for one in selected {
-                    if step.unpack.unwrap_or(true)
-                        && self.unpack(builder, tree, &one.path, destination, options, step, *at)?
-                    {
-                        continue;
-                    }
-                    let options = CopyOptions {
-                        filter: one.filter.clone(),
-                        ..options.clone()
-                    };
-                    builder
-                        .copy(tree, &one.path, &one.matched, destination, &options)
-                        .map_err(|error| cannot_place(error, *at))?;
-                }
-                Ok(())
-            }
-            Taken::Repository(repository) => {
-                let (folder, path) = self.check_out(repository)?;
-                // From above, so that the folder itself is seen with its time.
-                let above = path.parent().unwrap_or(&path);
-                let name = path.strip_prefix(above).unwrap_or(Path::new(""));
-                let tree = Over::new(above, Stack::default());
-                builder
-                    .copy_folder(&tree, name, destination, options)
-                    .map_err(|error| cannot_place(error, span))?;
-                drop(folder);
-                Ok(())
-            }
-            Taken::Web {
-                word,
-                download,
-                span: at,
-            } => {
-                let tree = Over::new(self.downloads.folder(), Stack::default());
-                // Other than local ones, archives of the web stay as they are unless asked for.
-                if step.unpack == Some(true)
-                    && self.unpack(
-                        builder,
-                        &tree,
-                        &download.file,
-                        destination,
-                        options,
-                        step,
-                        *at,
-                    )?
-                {
-                    return Ok(());
-                }
-                let name = web::file_name(word);
-                builder
-                    .copy(
-                        &tree,
-                        &download.file,
-                        Path::new(&name),
-                        destination,
-                        options,
-                    )
-                    .map_err(|error| cannot_place(error, *at))
-            }
-        }
-    }
-
-    /// Unpacks a source that is an archive; tells whether it is one.
-    #[expect(clippy::too_many_arguments, reason = "one arm of place")]
-    fn unpack(
-        &self,
-        builder: &mut LayerBuilder,
-        tree: &dyn Tree,
-        path: &Path,
-        destination: &str,
-        options: &CopyOptions,
-        step: &CopyStep<'_>,
-        at: Span,
-    ) -> Result<bool, EngineError> {
-        if !archive::is_archive(tree, path).map_err(EngineError::io("read a source of ADD"))? {
-            return Ok(false);
-        }
-        let unpacked = self.engine.store.new_layer()?;
-        let owner = match options.owner {
-            Ownership::Set(uid, gid) if step.chown.is_some() => Some((uid, gid)),
-            Ownership::Set(..) | Ownership::Keep => None,
-        };
-        let implied = archive::unpack(tree, path, unpacked.upper(), owner)
-            .map_err(|error| bad_archive(&error, at))?;
-        let content = Over::new(unpacked.upper(), Stack::default());
-        // As in BuildKit, --chmod and --exclude mean nothing to what an archive holds.
-        let keep = CopyOptions {
-            owner: Ownership::Keep,
-            mode: None,
-            filter: Filter::default().into(),
-            replaces: true,
-            implied,
-        };
-        let directory = format!("{}/", destination.trim_end_matches('/'));
-        builder
-            .make_directories(&directory, owner.unwrap_or((0, 0)), 0o755)
-            .map_err(|error| cannot_place(error, at))?;
-        builder
-            .copy(&content, Path::new(""), Path::new(""), &directory, &keep)
-            .map_err(|error| cannot_place(error, at))?;
-        Ok(true)
     }
 
     pub(crate) fn workdir_step(

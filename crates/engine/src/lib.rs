@@ -31,6 +31,7 @@ mod named;
 mod native;
 mod over;
 mod permissions;
+mod place;
 mod problems;
 mod redact;
 mod remote;
@@ -39,6 +40,7 @@ mod run;
 mod scope;
 mod stacked;
 mod stages;
+mod upper;
 mod users;
 mod web;
 

@@ -13,18 +13,19 @@ use launchway_dockerfile::{
 };
 use launchway_git::Repositories;
 use launchway_model::{ContentHasher, ExtraHost, Platform, StepLimits};
-use launchway_oci::{Compression, Layer, Stack, Store, spec};
+use launchway_oci::{Compression, Files, Layer, Stack, Store, spec};
 use launchway_sandbox::{Sandbox, Stacking};
 use launchway_ssh::Agents;
 
 use crate::cache::{Known, StepCache, step_key};
+use crate::collect::know_files;
 use crate::configure::{SetHere, configure, env_pairs, set_env};
 use crate::created::fill_in;
 use crate::image::KnownImages;
 use crate::named::{NamedSource, NamedSources, unavailable};
 use crate::scope::{PROXY_ARGS, Scope};
 use crate::stacked::Way;
-use crate::stages::{EndOnPanic, StageResult, Stages, sources_of, unknown_source};
+use crate::stages::{EndOnPanic, StageResult, Stages, sources_of, unknown_source, unseen_layer};
 use crate::web::Downloads;
 use crate::{Cancellation, EngineError, Event, HostCa, Image, Images, Step, Web, codes};
 
@@ -141,6 +142,7 @@ impl NativeEngine {
         let cache = StepCache::open(&self.state).map_err(EngineError::io("open the step cache"))?;
         let downloads = Downloads::open(&self.state, self.store.clone())
             .map_err(EngineError::io("open the downloads"))?;
+        know_files(request.context, &self.state);
         // A stage that fails stops the others, not whoever may stop this build and others.
         let stop = cancellation.child();
         let build = Build {
@@ -171,6 +173,8 @@ impl NativeEngine {
                 }
             }
         });
+        // Without it the next build reads what this one has read; that is all.
+        let _ = request.context.save_known_files();
         let target = request.graph.stages.last().map(|stage| stage.index);
         let result = build
             .stages
@@ -226,6 +230,8 @@ pub(crate) struct StageState<'a> {
     pub(crate) image: Image,
     pub(crate) scope: Scope,
     pub(crate) compress: Option<Compression>,
+    /// When the files of the layer at hand are made.
+    pub(crate) files: Files,
     here: SetHere,
 }
 
@@ -297,6 +303,7 @@ impl<'a> Build<'a> {
                 .options
                 .compress
                 .filter(|_| self.exported.contains(&resolved.index)),
+            files: Files::Now,
             here: SetHere::default(),
         };
         let instructions: Vec<&Instruction> = if resolved.replaced {
@@ -305,6 +312,7 @@ impl<'a> Build<'a> {
             triggers.iter().chain(&stage.instructions).collect()
         };
         let of = instructions.len() + 1;
+        let last = unseen_layer(&self.request.graph.stages, resolved.index, &instructions);
         for (at, instruction) in instructions.into_iter().enumerate() {
             self.cancellation.check()?;
             let step = Step {
@@ -313,6 +321,9 @@ impl<'a> Build<'a> {
                 of,
                 text: one_line(&instruction.text),
             };
+            if last == Some(at) {
+                state.files = Files::WhenNeeded;
+            }
             self.step(&mut state, instruction, step)?;
         }
         Ok(StageResult {

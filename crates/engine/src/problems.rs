@@ -2,6 +2,7 @@
 
 use launchway_context::ContextError;
 use launchway_diagnostics::{Diagnostic, Span};
+use launchway_oci::StoreError;
 
 use crate::archive::ArchiveError;
 use crate::copy::CopyError;
@@ -78,6 +79,20 @@ pub(crate) fn cannot_place(error: CopyError, span: Span) -> EngineError {
         diagnostic = diagnostic.note(cause.to_string());
     }
     diagnostic.into()
+}
+
+/// A file that was written to between its digest and its copy: there is no telling what the step would be.
+pub(crate) fn changed_meanwhile(error: EngineError, span: Span) -> EngineError {
+    match error {
+        EngineError::Store(StoreError::Changed(path)) => Diagnostic::error(
+            codes::CANNOT_PLACE,
+            format!("`{}` changed while it was copied", path.display()),
+        )
+        .at(span, "while doing this")
+        .help("build again when nothing writes to the context, or leave the file out with .dockerignore")
+        .into(),
+        other => other,
+    }
 }
 
 pub(crate) fn unknown_user(error: &UserError, span: Span) -> EngineError {

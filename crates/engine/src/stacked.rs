@@ -116,6 +116,7 @@ impl NativeEngine {
 
     /// The directories to stack, the topmost first. There has to be one.
     fn lower(&self, stack: &Stack) -> Result<Vec<PathBuf>, EngineError> {
+        stack.unpack()?;
         let mut lower = stack.lower_dirs();
         if lower.is_empty() {
             let empty = self.state.join("empty");

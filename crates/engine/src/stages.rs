@@ -3,7 +3,7 @@
 use std::collections::{BTreeSet, HashMap};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
-use launchway_dockerfile::{Instruction, ResolvedStage, StageBase, sources};
+use launchway_dockerfile::{Instruction, InstructionKind, ResolvedStage, StageBase, sources};
 
 use crate::scope::Scope;
 use crate::{EngineError, Image};
@@ -124,6 +124,37 @@ pub(crate) fn unknown_source<'i>(
         .map(|(name, _)| &**name)
         .find(|name| !stage.from_sources.contains_key(*name))
         .map(String::as_str)
+}
+
+/// The last instruction of a stage that makes a layer, unless another stage of the build may look at its files.
+pub(crate) fn unseen_layer(
+    stages: &[ResolvedStage],
+    stage: usize,
+    instructions: &[&Instruction],
+) -> Option<usize> {
+    if stages.iter().any(|other| uses(other, stage)) {
+        return None;
+    }
+    instructions
+        .iter()
+        .rposition(|instruction| makes_layer(instruction))
+}
+
+/// Whether a stage begins with another one or takes files from it.
+fn uses(stage: &ResolvedStage, other: usize) -> bool {
+    let mut all = stage.from_sources.values().chain([&stage.base]);
+    all.any(|base| *base == StageBase::Stage(other))
+}
+
+/// Whether a step of its own comes of an instruction.
+fn makes_layer(instruction: &Instruction) -> bool {
+    matches!(
+        instruction.kind,
+        InstructionKind::Run(_)
+            | InstructionKind::Copy(_)
+            | InstructionKind::Add(_)
+            | InstructionKind::Workdir(_)
+    )
 }
 
 #[cfg(test)]

@@ -302,7 +302,7 @@ impl Canonical<'_> {
     }
 }
 
-fn check_name(name: &OsStr, path: &Path) -> Result<(), StoreError> {
+pub(crate) fn check_name(name: &OsStr, path: &Path) -> Result<(), StoreError> {
     if name.as_bytes().starts_with(WHITEOUT) {
         return Err(StoreError::NotRepresentable {
             path: path.to_owned(),
@@ -331,7 +331,7 @@ fn check_attribute(attribute: &OsStr, path: &Path) -> Result<(), StoreError> {
     })
 }
 
-fn same_content(mut ours: impl Read, mut theirs: impl Read) -> io::Result<bool> {
+pub(crate) fn same_content(mut ours: impl Read, mut theirs: impl Read) -> io::Result<bool> {
     let mut buffers = (vec![0; 64 * 1024], vec![0; 64 * 1024]);
     loop {
         let lengths = (

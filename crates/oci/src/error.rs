@@ -50,6 +50,8 @@ pub enum StoreError {
     BlobGone(Digest),
     #[error("{path} cannot be part of a layer: {reason}", path = path.display())]
     NotRepresentable { path: PathBuf, reason: &'static str },
+    #[error("{path} changed while it was read", path = _0.display())]
+    Changed(PathBuf),
     #[error("{path} in the store is damaged: {reason}", path = path.display())]
     Damaged { path: PathBuf, reason: String },
     #[error("{path} is in several of the images that are to be written together", path = _0.display())]

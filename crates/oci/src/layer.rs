@@ -9,16 +9,16 @@ use std::sync::{Arc, OnceLock};
 use launchway_model::Digest;
 use rustix::fs::CWD;
 
-use crate::Compression;
 use crate::pack::open_dir;
 use crate::unpack::Flavour;
 use crate::xattr;
+use crate::{Compression, Store, StoreError};
 
 /// A committed or imported layer. Its directory never changes.
 #[derive(Clone, Debug)]
 pub struct Layer {
     pub diff_id: Digest,
-    /// Usable as a lower directory of an overlay: removals are character devices 0:0, directories
+    /// Once it is [unpacked](Self::unpack), usable as a lower directory of an overlay: removals are character devices 0:0, directories
     /// that hide everything below carry the opaque attribute of the store's flavour.
     pub dir: PathBuf,
     /// The length of the uncompressed tar.
@@ -29,6 +29,8 @@ pub struct Layer {
     pub(crate) has_root: bool,
     pub(crate) handle: Arc<OnceLock<OwnedFd>>,
     root_ends: Arc<OnceLock<bool>>,
+    /// The store that unpacks it, when it is packed alone.
+    packed_in: Option<Store>,
 }
 
 impl Layer {
@@ -47,6 +49,24 @@ impl Layer {
             has_root,
             handle: Arc::default(),
             root_ends: Arc::default(),
+            packed_in: None,
+        }
+    }
+
+    /// The same, unpacked by this store when it is opened.
+    pub(crate) fn packed_in(mut self, store: &Store) -> Self {
+        self.packed_in = Some(store.clone());
+        self
+    }
+
+    /// Makes its files, if nobody has yet.
+    ///
+    /// # Errors
+    /// When its compressed form is gone or damaged, or the disk fails.
+    pub fn unpack(&self) -> Result<(), StoreError> {
+        match &self.packed_in {
+            Some(store) if self.handle.get().is_none() => store.unpack_in_place(self),
+            _ => Ok(()),
         }
     }
 
@@ -69,6 +89,7 @@ impl Layer {
         if let Some(directory) = self.handle.get() {
             return Ok(directory);
         }
+        self.unpack().map_err(io::Error::other)?;
         let directory = open_dir(CWD, self.dir.as_os_str())?;
         Ok(self.handle.get_or_init(|| directory))
     }

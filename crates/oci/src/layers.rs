@@ -94,11 +94,32 @@ impl Store {
             entries,
             root: has_root,
         };
-        let committed = self.settle(&home, &packed.diff_id, &file, None)?;
-        if let (Some(compression), Some(blob)) = (options.compress, &packed.blob) {
-            self.remember(&committed, compression.file(), blob)?;
+        let compressed = options.compress.zip(packed.blob.as_ref());
+        self.settle_made(&home, &packed.diff_id, &file, compressed)
+    }
+
+    /// As [`settle`](Self::settle), for a layer that was made here, with its compressed form.
+    pub(crate) fn settle_made(
+        &self,
+        home: &TempPath,
+        diff_id: &Digest,
+        file: &LayerFile,
+        compressed: Option<(Compression, &Descriptor)>,
+    ) -> Result<Layer, StoreError> {
+        if let Some((compression, blob)) = compressed {
+            write_json(&home.path().join(compression.file()), blob)?;
         }
-        Ok(committed)
+        let layer = self.settle(home, diff_id, file, None)?;
+        if let Some((compression, blob)) = compressed
+            && self.remembered(&layer, compression.file())?.as_ref() != Some(blob)
+        {
+            self.remember(&layer, compression.file(), blob)?;
+        }
+        // The layer was there, packed alone.
+        if !layer.dir.is_dir() && home.path().join("fs").is_dir() {
+            self.give_files(home, &layer)?;
+        }
+        Ok(layer)
     }
 
     /// Unpacks a pulled layer and checks it against its diff id. Several callers may ask for one
@@ -322,6 +343,7 @@ impl Store {
             let mut plain = decompressed(blob).map_err(read)?;
             io::copy(&mut plain, &mut sink).map_err(read)?;
         } else {
+            layer.unpack()?;
             pack(&layer.dir, layer.has_root, self.flavour(), &mut sink)?;
         }
         let packed = match sink.finish(Some(diff_id)) {

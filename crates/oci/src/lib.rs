@@ -24,7 +24,9 @@ mod layout;
 mod list_layer;
 mod mark;
 mod pack;
+mod packed;
 mod pipe;
+mod planned;
 mod platform;
 mod remove;
 pub mod spec;
@@ -55,6 +57,7 @@ pub use index::{Conflict, ConflictKind, IndexError, IndexedKind, IndexedPath, Pa
 pub use layer::{CommitOptions, Layer};
 pub use layout::{ArchiveImage, is_layout, read_archive, read_layout, write_archive, write_layout};
 pub use list_layer::ListedPath;
+pub use planned::{Attributes, Files, PlannedLayer, Source};
 pub use platform::{NoSuchPlatform, is_attestation, platform_of, select_platform};
 pub use stack::Stack;
 pub use store::{Store, blob_name};
@@ -62,7 +65,7 @@ pub use survey::{
     BlobContent, Origin, StoredBlob, StoredLayer, StoredName, Survey, disk_usage, image_name,
 };
 pub use temp::{BlobWriter, TempPath, WorkingLayer};
-pub use tree::{EntryKind, Tree, TreeEntry, resolve, walk};
+pub use tree::{EntryKind, FileContent, Tree, TreeEntry, resolve, resolve_by, walk};
 pub use turn::Turn;
 pub use unpack::{Flavour, UnpackOptions, Whiteouts, unpack};
 pub use whole::layer_name;

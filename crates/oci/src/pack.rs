@@ -86,11 +86,9 @@ pub(crate) fn pack(
 ) -> Result<u64, StoreError> {
     let root = open_dir(CWD, directory.as_os_str()).at("open", directory)?;
     let mut packer = Packer {
-        out,
+        out: TarOut::new(out),
         opaque: flavour.opaque(),
         links: HashMap::new(),
-        entries: 0,
-        header: Vec::with_capacity(4 * BLOCK),
         buffer: vec![0; 256 * 1024],
     };
     if with_root {
@@ -102,17 +100,57 @@ pub(crate) fn pack(
         packer.whiteout(OPAQUE)?;
     }
     walk(root.as_fd(), directory, &mut |walked| packer.walked(walked))?;
-    packer.write(&[0; 2 * BLOCK])?;
-    Ok(packer.entries)
+    packer.out.end()
+}
+
+/// A tar that is being written.
+pub(crate) struct TarOut<'a> {
+    out: &'a mut dyn Write,
+    entries: u64,
+    header: Vec<u8>,
+}
+
+impl<'a> TarOut<'a> {
+    pub(crate) fn new(out: &'a mut dyn Write) -> Self {
+        Self {
+            out,
+            entries: 0,
+            header: Vec::with_capacity(4 * BLOCK),
+        }
+    }
+
+    pub(crate) fn emit(&mut self, header: &TarHeader<'_>) -> Result<(), StoreError> {
+        self.header.clear();
+        write_header(&mut self.header, header).map_err(|reason| StoreError::NotRepresentable {
+            path: PathBuf::from(OsStr::from_bytes(header.path)),
+            reason,
+        })?;
+        self.entries += 1;
+        self.out.write_all(&self.header).map_err(sink)
+    }
+
+    pub(crate) fn write(&mut self, bytes: &[u8]) -> Result<(), StoreError> {
+        self.out.write_all(bytes).map_err(sink)
+    }
+
+    /// Fills the last block of a file up.
+    pub(crate) fn pad(&mut self, size: u64) -> Result<(), StoreError> {
+        let padding = size.next_multiple_of(BLOCK as u64) - size;
+        self.write(&[0; BLOCK][..padding as usize])
+    }
+
+    /// Writes the end mark, and tells how many entries there are.
+    pub(crate) fn end(mut self) -> Result<u64, StoreError> {
+        self.write(&[0; 2 * BLOCK])?;
+        Ok(self.entries)
+    }
 }
 
 struct Packer<'a> {
-    out: &'a mut dyn Write,
+    out: TarOut<'a>,
     opaque: &'static CStr,
     /// The first name of every file that has several.
     links: HashMap<(u64, u64), Vec<u8>>,
-    entries: u64,
-    header: Vec<u8>,
     buffer: Vec<u8>,
 }
 
@@ -174,11 +212,10 @@ impl Packer<'_> {
                 other => other,
             }
             .at("read", walked.full())?;
-            self.out.write_all(&self.buffer[..got]).map_err(sink)?;
+            self.out.write(&self.buffer[..got])?;
             left -= got as u64;
         }
-        let padding = size.next_multiple_of(BLOCK as u64) - size;
-        self.write(&[0; BLOCK][..padding as usize])
+        self.out.pad(size)
     }
 
     fn entry(
@@ -203,7 +240,7 @@ impl Packer<'_> {
         } else {
             0
         };
-        self.emit(&TarHeader {
+        self.out.emit(&TarHeader {
             path,
             kind,
             mode: stat.st_mode & 0o7777,
@@ -219,7 +256,7 @@ impl Packer<'_> {
 
     /// A removal: an empty file whose name says it. Its metadata mean nothing and are fixed.
     fn whiteout(&mut self, path: &[u8]) -> Result<(), StoreError> {
-        self.emit(&TarHeader {
+        self.out.emit(&TarHeader {
             path,
             kind: TarKind::File,
             mode: 0,
@@ -231,20 +268,6 @@ impl Packer<'_> {
             device: (0, 0),
             xattrs: &Xattrs::new(),
         })
-    }
-
-    fn emit(&mut self, header: &TarHeader<'_>) -> Result<(), StoreError> {
-        self.header.clear();
-        write_header(&mut self.header, header).map_err(|reason| StoreError::NotRepresentable {
-            path: PathBuf::from(OsStr::from_bytes(header.path)),
-            reason,
-        })?;
-        self.entries += 1;
-        self.out.write_all(&self.header).map_err(sink)
-    }
-
-    fn write(&mut self, bytes: &[u8]) -> Result<(), StoreError> {
-        self.out.write_all(bytes).map_err(sink)
     }
 }
 

@@ -1,10 +1,11 @@
 //! Layers on top of each other, seen as one tree, by the rules overlayfs merges them with.
 
+use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::{CStr, OsStr, OsString};
 use std::fs::File;
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 
@@ -17,7 +18,7 @@ use crate::pack::{is_whiteout, names_in, open_dir};
 use crate::tree::inside;
 use crate::unpack::Flavour;
 use crate::xattr;
-use crate::{EntryKind, Layer, Tree, TreeEntry};
+use crate::{EntryKind, Layer, StoreError, Tree, TreeEntry};
 
 /// Layers, the bottom one first.
 #[derive(Clone, Debug, Default)]
@@ -42,7 +43,7 @@ impl Stack {
     /// The directories to mount an overlay over, the top one first. Overlay refuses a directory
     /// that is given twice, so of equal layers only the uppermost is kept, which hides the others
     /// anyway, and layers without entries are left out as long as there are others. Empty only
-    /// for a stack without layers. Nothing is given of what lies below a layer whose root hides it:
+    /// for a stack without layers, which have to be [unpacked](Self::unpack) before. Nothing is given of what lies below a layer whose root hides it:
     /// the kernel merges roots whatever they say.
     #[must_use]
     pub fn lower_dirs(&self) -> Vec<PathBuf> {
@@ -59,6 +60,14 @@ impl Stack {
             directories.extend(self.layers.get(lowest).map(|layer| layer.dir.clone()));
         }
         directories
+    }
+
+    /// Makes the files of all layers that are packed alone, so that their directories can be mounted.
+    ///
+    /// # Errors
+    /// When a layer cannot be unpacked.
+    pub fn unpack(&self) -> Result<(), StoreError> {
+        self.layers.iter().try_for_each(Layer::unpack)
     }
 
     /// The uppermost layer that has the path, with what it has there.
@@ -94,9 +103,14 @@ impl Tree for Stack {
     }
 
     fn children(&self, path: &Path) -> io::Result<Vec<OsString>> {
+        let listed = self.list(path)?;
+        Ok(listed.into_iter().map(|(name, _)| name).collect())
+    }
+
+    fn list(&self, path: &Path) -> io::Result<Vec<(OsString, TreeEntry)>> {
         let parts = inside(path)?;
-        let mut names = BTreeSet::new();
-        let mut removed = BTreeSet::new();
+        // Nothing where a layer has removed the name.
+        let mut found: BTreeMap<Vec<u8>, Option<TreeEntry>> = BTreeMap::new();
         let mut is_directory = parts.is_empty();
         for layer in self.layers.iter().rev() {
             let (stat, ends) = match says(layer, &parts, true)? {
@@ -110,13 +124,10 @@ impl Tree for Stack {
             is_directory = true;
             let directory = open(layer, &parts, OFlags::RDONLY | OFlags::DIRECTORY)?;
             for name in names_in(&directory)? {
-                if names.contains(&name) || removed.contains(&name) {
-                    continue;
-                }
-                if is_removed(&directory, OsStr::from_bytes(&name))? {
-                    removed.insert(name);
-                } else {
-                    names.insert(name);
+                if let Entry::Vacant(place) = found.entry(name) {
+                    let name = OsStr::from_bytes(place.key());
+                    let stat = statat(&directory, name, AtFlags::SYMLINK_NOFOLLOW)?;
+                    place.insert((!is_whiteout(&stat)).then(|| TreeEntry::of(&stat)));
                 }
             }
             if ends {
@@ -124,7 +135,10 @@ impl Tree for Stack {
             }
         }
         if is_directory {
-            Ok(names.into_iter().map(OsString::from_vec).collect())
+            let shown = found
+                .into_iter()
+                .filter_map(|(name, entry)| Some((OsString::from_vec(name), entry?)));
+            Ok(shown.collect())
         } else {
             self.found(path)?;
             Err(io::ErrorKind::NotADirectory.into())
@@ -134,13 +148,19 @@ impl Tree for Stack {
     fn open(&self, path: &Path) -> io::Result<File> {
         let (layer, stat) = self.found(path)?;
         match FileType::from_raw_mode(stat.st_mode) {
-            FileType::RegularFile => Ok(open(layer, &inside(path)?, OFlags::RDONLY)?.into()),
+            FileType::RegularFile => Ok(open_in(layer, path, OFlags::RDONLY)?.into()),
             FileType::Directory => Err(io::ErrorKind::IsADirectory.into()),
             _ => Err(io::Error::new(
                 io::ErrorKind::InvalidInput,
                 "not a regular file",
             )),
         }
+    }
+
+    fn open_with_xattrs(&self, path: &Path) -> io::Result<(File, xattr::Xattrs)> {
+        let file = self.open(path)?;
+        let xattrs = xattr::read_shown(&file)?;
+        Ok((file, xattrs))
     }
 
     fn read_link(&self, path: &Path) -> io::Result<PathBuf> {
@@ -295,12 +315,4 @@ fn opaque_on_the_way(layer: &Layer, parts: &[&OsStr]) -> io::Result<bool> {
         above = Some(directory);
     }
     Ok(false)
-}
-
-fn is_removed(directory: impl AsFd, name: &OsStr) -> io::Result<bool> {
-    Ok(is_whiteout(&statat(
-        directory,
-        name,
-        AtFlags::SYMLINK_NOFOLLOW,
-    )?))
 }

@@ -24,7 +24,7 @@ use crate::{Compression, Hasher, Store, StoreError, TempPath};
 
 /// Documents are small; what is larger is a layer that nobody remembers.
 const MAX_DOCUMENT: u64 = 4 << 20;
-const USAGE_FILE: &str = "usage";
+pub(crate) const USAGE_FILE: &str = "usage";
 
 /// Everything in a store but what is unfinished.
 #[derive(Clone, Debug, Default)]

@@ -8,6 +8,7 @@ use std::fs::File;
 use std::io;
 use std::path::{Component, Path, PathBuf};
 
+use launchway_model::Digest;
 use rustix::fs::{FileType, Stat};
 
 /// What an entry of a tree is.
@@ -103,6 +104,70 @@ pub trait Tree {
     /// # Errors
     /// When there is no entry at the path.
     fn xattrs(&self, path: &Path) -> io::Result<BTreeMap<OsString, Vec<u8>>>;
+
+    /// The names in a directory, sorted bytewise, with what they name.
+    ///
+    /// # Errors
+    /// When there is no directory at the path.
+    fn list(&self, path: &Path) -> io::Result<Vec<(OsString, TreeEntry)>> {
+        let mut found = Vec::new();
+        for name in self.children(path)? {
+            if let Some(entry) = self.entry(&path.join(&name))? {
+                found.push((name, entry));
+            }
+        }
+        Ok(found)
+    }
+
+    /// Opens a regular file, with the extended attributes that belong into a layer.
+    ///
+    /// # Errors
+    /// When there is no regular file at the path.
+    fn open_with_xattrs(&self, path: &Path) -> io::Result<(File, BTreeMap<OsString, Vec<u8>>)> {
+        Ok((self.open(path)?, self.xattrs(path)?))
+    }
+
+    /// What is known of a file's content without reading it.
+    ///
+    /// # Errors
+    /// When the disk fails.
+    fn known_content(&self, _path: &Path) -> io::Result<Option<FileContent>> {
+        Ok(None)
+    }
+
+    /// Told of a file that [`open`](Self::open) gave, before it is read for its digest.
+    ///
+    /// # Errors
+    /// When the disk fails.
+    fn begin_to_hash(&self, _path: &Path, _file: &File) -> io::Result<()> {
+        Ok(())
+    }
+
+    /// Told of what was read since [`begin_to_hash`](Self::begin_to_hash). Says whether the file stayed as it was.
+    ///
+    /// # Errors
+    /// When the disk fails.
+    fn end_of_hash(&self, _path: &Path, _file: &File, _content: &FileContent) -> io::Result<bool> {
+        Ok(true)
+    }
+
+    /// Whether a file that was read to its end is still the one whose digest was told last.
+    ///
+    /// # Errors
+    /// When the disk fails.
+    fn is_unchanged(&self, _path: &Path, _file: &File) -> io::Result<bool> {
+        Ok(true)
+    }
+}
+
+/// What a file holds.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FileContent {
+    /// Of its bytes, a sha256.
+    pub digest: Digest,
+    pub size: u64,
+    /// The extended attributes that belong into a layer.
+    pub xattrs: BTreeMap<OsString, Vec<u8>>,
 }
 
 /// As many links as the kernel follows before it calls it a loop.
@@ -115,6 +180,22 @@ const MAX_LINKS: usize = 40;
 /// # Errors
 /// When there are more than 40 links in the way, or the tree cannot be read.
 pub fn resolve(tree: &dyn Tree, path: &Path, follow_last: bool) -> io::Result<PathBuf> {
+    let link = |path: &Path| match tree.entry(path)? {
+        Some(entry) if entry.kind == EntryKind::Symlink => tree.read_link(path).map(Some),
+        _ => Ok(None),
+    };
+    resolve_by(&link, path, follow_last)
+}
+
+/// As [`resolve`], where `link` tells what the symbolic link at a path points to, if there is one.
+///
+/// # Errors
+/// As [`resolve`].
+pub fn resolve_by(
+    link: &dyn Fn(&Path) -> io::Result<Option<PathBuf>>,
+    path: &Path,
+    follow_last: bool,
+) -> io::Result<PathBuf> {
     let mut todo: VecDeque<OsString> = parts(path).collect();
     let mut done = PathBuf::new();
     let mut links = 0;
@@ -125,17 +206,19 @@ pub fn resolve(tree: &dyn Tree, path: &Path, follow_last: bool) -> io::Result<Pa
         }
         let here = done.join(&part);
         let is_last = todo.is_empty();
-        let is_link = (follow_last || !is_last)
-            && matches!(tree.entry(&here)?, Some(entry) if entry.kind == EntryKind::Symlink);
-        if !is_link {
+        let target = if follow_last || !is_last {
+            link(&here)?
+        } else {
+            None
+        };
+        let Some(target) = target else {
             done = here;
             continue;
-        }
+        };
         links += 1;
         if links > MAX_LINKS {
             return Err(io::Error::from(rustix::io::Errno::LOOP));
         }
-        let target = tree.read_link(&here)?;
         if target.is_absolute() {
             done = PathBuf::new();
         }

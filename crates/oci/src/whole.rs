@@ -61,18 +61,23 @@ impl Store {
         self.turn(&format!("check-{}", digest.hex()))
     }
 
-    /// The layer as it is remembered; no look is taken at its files.
+    /// The layer as it is remembered, with its files or its compressed form; no look is taken into them.
     pub(crate) fn read_layer(&self, diff_id: &Digest) -> Option<Layer> {
         let home = self.layer_home(diff_id);
         let file: LayerFile =
             serde_json::from_slice(&fs::read(home.join(LAYER_FILE)).ok()?).ok()?;
-        Some(Layer::new(
+        let layer = Layer::new(
             diff_id.clone(),
             &home.join("fs"),
             file.size,
             file.entries,
             file.root,
-        ))
+        );
+        if layer.dir.is_dir() {
+            return Some(layer);
+        }
+        let blob = self.packed_blob(&layer).ok().flatten();
+        blob.map(|_| layer.packed_in(self))
     }
 
     /// Whether the files of a layer are those of its diff id.
@@ -101,6 +106,10 @@ impl Store {
             let same =
                 (file.size, file.entries, file.root) == (layer.size, layer.entries, layer.has_root);
             return Ok(same && self.same_files(&fresh, layer));
+        }
+        if !layer.dir.is_dir() {
+            let blob = self.packed_blob(layer)?;
+            return Ok(blob.is_some_and(|blob| self.is_blob_of(&blob, &layer.diff_id)));
         }
         let mut hash = Hashing(Hasher::with(layer.diff_id.algorithm()));
         // What cannot be read is damaged as well.

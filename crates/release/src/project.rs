@@ -365,7 +365,9 @@ fn load_image(
         .at(image.context.span, error.to_string())
     };
     let rules = read_ignore_rules(&folder, &path).map_err(no_context)?;
-    let context = Context::open(&folder, rules, junk_rules(family)).map_err(no_context)?;
+    let context = Context::open(&folder, rules, junk_rules(family))
+        .map_err(no_context)?
+        .staying();
     Ok(parsed.dockerfile.map(|dockerfile| ImageSource {
         dockerfile,
         context,

@@ -6,9 +6,10 @@ use std::io;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
+use launchway_context::Context;
 use launchway_model::Digest;
 use launchway_oci::{
-    BlobContent, Origin, Store, Survey, blob_name, disk_usage, image_name, layer_name,
+    BlobContent, Hasher, Origin, Store, Survey, blob_name, disk_usage, image_name, layer_name,
 };
 
 use rustix::fs::FlockOperation;
@@ -53,6 +54,7 @@ pub fn inventory(store: &Store, state: &Path) -> Result<Inventory, EngineError> 
             )
         });
     }
+    items.extend(known_files(state)?);
     items.extend(cache_mounts(state)?);
     items.extend(downloads(state)?);
     items.extend(repositories(state)?);
@@ -166,6 +168,39 @@ fn add_layers(items: &mut Vec<Item>, survey: &Survey, made_by: &BTreeMap<Digest,
 
 fn short(hex: &str) -> &str {
     hex.get(..12).unwrap_or(hex)
+}
+
+/// Where it is kept what the files of contexts hold.
+pub(crate) const KNOWN_FILES: &str = "contexts";
+
+/// Lets a context that will be there for other builds know its files, under a name made of its path.
+pub(crate) fn know_files(context: &Context, state: &Path) {
+    if !context.stays() {
+        return;
+    }
+    let path = fs::canonicalize(context.path()).unwrap_or_else(|_| context.path().to_owned());
+    let name = Hasher::digest(path.as_os_str().as_encoded_bytes());
+    context.know_files_by(state.join(KNOWN_FILES).join(name.hex()));
+}
+
+/// They are hints for steps, and count as such.
+fn known_files(state: &Path) -> Result<Vec<Item>, EngineError> {
+    let mut items = Vec::new();
+    for (name, path) in listed(&state.join(KNOWN_FILES))? {
+        // What begins with a dot is being written.
+        if name.starts_with('.') {
+            continue;
+        }
+        let size = blocks(&path);
+        items.push(item(
+            format!("context {name}"),
+            Kind::Steps,
+            size,
+            used(&path),
+            "what the files of a context hold".to_owned(),
+        ));
+    }
+    Ok(items)
 }
 
 struct Step {

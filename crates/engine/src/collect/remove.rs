@@ -10,7 +10,7 @@ use std::path::Path;
 use launchway_oci::{ShutDoor, Store, TempPath};
 
 use super::decide::Removal;
-use super::inventory::{REPOSITORIES, listed, repository_lock, repository_used, used};
+use super::inventory::{KNOWN_FILES, REPOSITORIES, listed, repository_lock, repository_used, used};
 use super::item::{Item, ItemId};
 use crate::EngineError;
 
@@ -80,6 +80,7 @@ fn used_now(store: &Store, state: &Path, id: &ItemId) -> i64 {
         ("blob", digest) => digest.parse().map_or(0, |digest| store.blob_used(&digest)),
         ("layer", digest) => digest.parse().map_or(0, |digest| store.layer_used(&digest)),
         ("step", key) => used(&state.join("steps").join(key)),
+        ("context", name) => used(&state.join(KNOWN_FILES).join(name)),
         ("cache-mount", hash) => {
             let root = state.join("cache-mounts").join(hash);
             used(&root.join("about")).max(used(&root))
@@ -107,6 +108,7 @@ fn take(
             Err(_) => None,
         },
         ("step", key) => store.take_away(door, &state.join("steps").join(key))?,
+        ("context", name) => store.take_away(door, &state.join(KNOWN_FILES).join(name))?,
         ("cache-mount", hash) => store.take_away(door, &state.join("cache-mounts").join(hash))?,
         ("git", name) => match repository_lock(state, name)? {
             Some(_lock) => store.take_away(door, &state.join(REPOSITORIES).join(name))?,

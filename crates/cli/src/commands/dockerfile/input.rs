@@ -166,8 +166,9 @@ fn of_folder(folder: &Path, file: Option<&Path>) -> Result<Input> {
     };
     let rules = read_ignore_rules(folder, &path).map_err(|error| no_context(&error))?;
     // A plain Dockerfile is built from exactly what buildx would see; only families leave junk out.
-    let context =
-        Context::open(folder, rules, JunkRules::none()).map_err(|error| no_context(&error))?;
+    let context = Context::open(folder, rules, JunkRules::none())
+        .map_err(|error| no_context(&error))?
+        .staying();
     Ok(Input {
         text: utf8(&name, bytes)?,
         name,
