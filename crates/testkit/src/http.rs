@@ -17,7 +17,7 @@ use tokio::task::{JoinHandle, JoinSet};
 
 pub use answer::Answer;
 use answer::Reading;
-pub(crate) use wire::{fill, read_body, read_head};
+pub(crate) use wire::{arrive, fill, read_body, read_head};
 use wire::{read_wanted, reply};
 
 /// One row of the table: which request it fits, and what happens then.

@@ -14,7 +14,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::oneshot;
 
-use crate::http::{Seen, fill, read_body, read_head};
+use crate::http::{Seen, arrive, fill, read_body, read_head};
 
 /// What goes wrong with a request.
 #[derive(Clone, Debug)]
@@ -285,8 +285,7 @@ async fn serve(mut stream: TcpStream, state: &Mutex<State>) -> io::Result<()> {
         match harm {
             Some(Harm::ResetDownload(bytes)) => {
                 stream.write_all(&body[..bytes.min(body.len())]).await?;
-                // What is still on its way would be lost with the reset.
-                tokio::time::sleep(Duration::from_millis(20)).await;
+                arrive(&stream).await;
                 return stream.set_zero_linger();
             }
             Some(Harm::Truncate(bytes)) => {

@@ -142,7 +142,7 @@ pub(super) async fn reply(
     match answer.fault {
         Fault::ResetInHead(bytes) => {
             stream.write_all(&head[..bytes.min(head.len())]).await?;
-            arrive().await;
+            arrive(stream).await;
             stream.set_zero_linger()?;
             return Ok(false);
         }
@@ -164,7 +164,7 @@ pub(super) async fn reply(
     sent.fetch_add(upto as u64, Ordering::Relaxed);
     match answer.fault {
         Fault::ResetAfter(_) => {
-            arrive().await;
+            arrive(stream).await;
             stream.set_zero_linger()?;
             Ok(false)
         }
@@ -200,9 +200,42 @@ fn head_of(answer: &Answer) -> Vec<u8> {
     head.into_bytes()
 }
 
-/// What is still on its way would be lost with a reset, and the test would not be the same twice.
-async fn arrive() {
-    tokio::time::sleep(Duration::from_millis(20)).await;
+/// Waits until the other side has read all that was sent. What is still on its way would be lost with a
+/// reset, and the test would not be the same twice.
+pub(crate) async fn arrive(stream: &TcpStream) {
+    const PAUSE: Duration = Duration::from_millis(5);
+    /// Nobody waits for ever for a client that does not read.
+    const MOST: usize = 2000;
+    for _ in 0..MOST {
+        tokio::time::sleep(PAUSE).await;
+        if is_on_its_way(stream) != Some(true) {
+            return;
+        }
+    }
+}
+
+/// Whether the kernel holds bytes of a connection of this machine, on either side (proc(5), /proc/net/tcp).
+fn is_on_its_way(stream: &TcpStream) -> Option<bool> {
+    let ports = (
+        stream.local_addr().ok()?.port(),
+        stream.peer_addr().ok()?.port(),
+    );
+    let table = std::fs::read_to_string("/proc/net/tcp").ok()?;
+    let mut queued = table.lines().skip(1).filter_map(|line| {
+        let mut words = line.split_whitespace().skip(1);
+        let mut port = || u16::from_str_radix(words.next()?.split_once(':')?.1, 16).ok();
+        let ends = (port()?, port()?);
+        let (sent, received) = words.nth(1)?.split_once(':')?;
+        let is_empty = |queue: &str| queue.bytes().all(|digit| digit == b'0');
+        if ends == ports {
+            Some(!is_empty(sent))
+        } else if (ends.1, ends.0) == ports {
+            Some(!is_empty(received))
+        } else {
+            None
+        }
+    });
+    Some(queued.any(|any| any))
 }
 
 async fn drip(
