@@ -251,7 +251,7 @@ impl Received {
             self.dockerfile_inside(&folder, from, file)?
         } else if file.is_some() && from == STDIN {
             return Err(Failure::usage(
-                "stdin gives no archive, so it is the Dockerfile; --file names another",
+                "what stdin gives is no archive, so it is the Dockerfile; --file names another",
                 "leave --file out, or send a tar",
             ));
         } else {
