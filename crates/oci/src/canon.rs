@@ -176,13 +176,14 @@ impl Canonical<'_> {
             _ => None,
         };
         let mtime = restored.unwrap_or_else(|| self.recorded(stat));
+        // A time alone is no change of a directory, as with BuildKit: what comes and goes in it, or an
+        // empty one that is copied over it, leaves it as it was below.
         if let Some(entry) = &below_directory
             && !keeps_opaque
             && inner.entries == 0
         {
             let same = (entry.mode, entry.uid, entry.gid)
                 == (stat.st_mode & 0o7777, stat.st_uid, stat.st_gid)
-                && entry.mtime == mtime
                 && self.same_xattrs(
                     path,
                     &xattr::read(&directory).at("read the attributes of", &full)?,
