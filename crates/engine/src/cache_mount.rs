@@ -4,7 +4,8 @@ use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
 
-use launchway_model::ContentHasher;
+use launchway_dockerfile::RunMount;
+use launchway_model::{ContentHasher, InputHash};
 use rustix::fs::{FlockOperation, flock};
 use rustix::io::Errno;
 
@@ -14,16 +15,20 @@ use crate::collect::cache_mount_name;
 use crate::native::Build;
 
 /// Where the directories of a cache mount are. One that is asked for with an owner or a mode is another one than that of
-/// the same id without, as with BuildKit: who asks for a directory of their own may write to it.
-pub(crate) fn cache_root(
-    state: &Path,
-    id: &str,
-    mode: Option<u32>,
-    uid: Option<u32>,
-    gid: Option<u32>,
-) -> PathBuf {
+/// the same id without, as with BuildKit: who asks for a directory of their own may write to it. So is one that begins
+/// with files of a `from`, and another one again when they change: `content` is what they are.
+pub(crate) fn cache_root(state: &Path, mount: &RunMount, content: Option<&InputHash>) -> PathBuf {
+    let RunMount::Cache {
+        id, mode, uid, gid, ..
+    } = mount
+    else {
+        unreachable!("only caches have a place");
+    };
     let mut name = ContentHasher::new("launchway/cache-mount/1");
     name.text("id", id);
+    if let Some(content) = content {
+        name.field("from", content.as_bytes());
+    }
     if mode.is_some() || uid.is_some() || gid.is_some() {
         let (mode, uid, gid) = (mode.unwrap_or(0o755), uid.unwrap_or(0), gid.unwrap_or(0));
         name.text("owner", &format!("{mode:o} {uid}:{gid}"));

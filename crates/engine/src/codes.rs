@@ -35,6 +35,8 @@ pub const BAD_MOUNT: Code = Code("LW0514");
 pub const NOT_FETCHED: Code = Code("LW0515");
 /// A URL of ADD has no checksum where a result must not depend on what a server gives at the moment.
 pub const UNPINNED_URL: Code = Code("LW0516");
+/// A RUN step asks for the host's network, and that was not allowed.
+pub const NETWORK_NOT_ALLOWED: Code = Code("LW0517");
 /// A Git repository of ADD could not be had, or is at another commit.
 pub const NOT_CLONED: Code = Code("LW0520");
 /// An ssh agent that a step requires was not given.

@@ -273,9 +273,16 @@ impl Build<'_> {
             .working_dir
             .clone()
             .unwrap_or_default();
+        // The image states an absolute path as it is written, like BuildKit's; an empty one changes
+        // nothing.
+        let stated = match word.as_str() {
+            "" if !current.is_empty() => current.clone(),
+            word if word.starts_with('/') => word.to_owned(),
+            word => absolute(&current, word),
+        };
+        let told = format!("WORKDIR {stated}");
+        state.image.config.config.working_dir = Some(stated);
         let workdir = absolute(&current, &word);
-        state.image.config.config.working_dir = Some(workdir.clone());
-        let told = format!("WORKDIR {workdir}");
         // Every image has a root.
         if workdir == "/" {
             return Ok(StepDone::without_layer(told));

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use launchway_context::digest;
 use launchway_diagnostics::{Diagnostic, Span};
 use launchway_dockerfile::{CacheSharing, Run, RunMount, StageBase, expand};
-use launchway_model::ContentHasher;
+use launchway_model::{ContentHasher, InputHash};
 use launchway_oci::{EntryKind, Stack, Tree, WorkingLayer};
 use launchway_sandbox::{Content, LayersMount, MountSpec};
 use launchway_ssh::Forwarded;
@@ -144,14 +144,17 @@ impl PreparedMounts {
         step: &Step,
     ) -> Result<(), EngineError> {
         self.lock_caches(build, step)?;
-        for (mount, span) in std::mem::take(&mut self.mounts) {
+        for (at, (mount, span)) in std::mem::take(&mut self.mounts).into_iter().enumerate() {
             match &mount {
                 RunMount::Tmpfs { target, size } => self.specs.push(MountSpec::Tmpfs {
                     target: self.target(target),
                     size: *size,
                     mode: 0o1777,
                 }),
-                RunMount::Cache { .. } => self.open_cache(build, state, &mount, span)?,
+                RunMount::Cache { .. } => {
+                    let content = self.contents[at];
+                    self.open_cache(build, state, (&mount, content.as_ref()), span)?;
+                }
                 RunMount::Bind {
                     target,
                     source,
@@ -255,16 +258,8 @@ impl PreparedMounts {
     /// them wait for each other; a cache that is mounted twice is locked once, the strict way.
     fn lock_caches(&mut self, build: &Build<'_>, step: &Step) -> Result<(), EngineError> {
         let mut wanted: BTreeMap<PathBuf, (String, bool)> = BTreeMap::new();
-        for (mount, _) in &self.mounts {
-            let RunMount::Cache {
-                id,
-                sharing,
-                mode,
-                uid,
-                gid,
-                ..
-            } = mount
-            else {
+        for ((mount, _), content) in self.mounts.iter().zip(&self.contents) {
+            let RunMount::Cache { id, sharing, .. } = mount else {
                 continue;
             };
             let alone = match sharing {
@@ -273,7 +268,7 @@ impl PreparedMounts {
                 // It takes a directory that is free.
                 CacheSharing::Private => continue,
             };
-            let root = cache_root(&build.engine.state, id, *mode, *uid, *gid);
+            let root = cache_root(&build.engine.state, mount, content.as_ref());
             wanted.entry(root).or_insert((id.clone(), false)).1 |= alone;
         }
         for (root, (id, alone)) in wanted {
@@ -358,7 +353,7 @@ impl PreparedMounts {
         &mut self,
         build: &Build<'_>,
         state: &StageState<'_>,
-        mount: &RunMount,
+        (mount, content): (&RunMount, Option<&InputHash>),
         span: Span,
     ) -> Result<(), EngineError> {
         let RunMount::Cache {
@@ -375,7 +370,7 @@ impl PreparedMounts {
         else {
             return Ok(());
         };
-        let root = cache_root(&build.engine.state, id, *mode, *uid, *gid);
+        let root = cache_root(&build.engine.state, mount, content);
         use_cache(build, &root, id)?;
         let slot = match sharing {
             // Its lock was taken before, see `lock_caches`.

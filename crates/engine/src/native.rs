@@ -23,6 +23,7 @@ use crate::configure::{SetHere, configure, env_pairs, set_env};
 use crate::created::fill_in;
 use crate::image::KnownImages;
 use crate::named::{NamedSource, NamedSources, unavailable};
+use crate::run::check_networks;
 use crate::scope::{PROXY_ARGS, Scope};
 use crate::stacked::Way;
 use crate::stages::{EndOnPanic, StageResult, Stages, sources_of, unknown_source, unseen_layer};
@@ -88,6 +89,8 @@ pub struct BuildOptions {
     pub unpinned_urls: bool,
     /// What `RUN --network=default` means.
     pub network: launchway_sandbox::Network,
+    /// `RUN --network=host` is allowed. A Dockerfile cannot give itself what its user closed.
+    pub host_network: bool,
     /// How long one RUN step may take.
     pub timeout: Option<Duration>,
     /// What else one RUN step may use.
@@ -139,6 +142,10 @@ impl NativeEngine {
         events: &(dyn Fn(Event) + Sync),
     ) -> Result<Image, EngineError> {
         self.way.tell(events);
+        for stage in request.graph.stages.iter().filter(|stage| !stage.replaced) {
+            let own = &request.file.stages[stage.index].instructions;
+            check_networks(stage.triggers.iter().chain(own), request.options)?;
+        }
         let cache = StepCache::open(&self.state).map_err(EngineError::io("open the step cache"))?;
         let downloads = Downloads::open(&self.state, self.store.clone())
             .map_err(EngineError::io("open the downloads"))?;
@@ -276,7 +283,10 @@ impl<'a> Build<'a> {
             .map_or_else(|| resolved.index.to_string(), |name| name.value.clone());
         let (mut image, mut scope) = self.base(resolved, stage.from.span)?;
         scope.escape = self.request.file.directives.escape;
-        if !env_pairs(&image.config.config).any(|(name, _)| name == "PATH") {
+        // Windows has its own way of finding programs.
+        if image.config.os != "windows"
+            && !env_pairs(&image.config.config).any(|(name, _)| name == "PATH")
+        {
             set_env(&mut image.config.config, "PATH", DEFAULT_PATH);
         }
         for (name, value) in env_pairs(&image.config.config) {
@@ -293,6 +303,7 @@ impl<'a> Build<'a> {
                 }
                 triggers.push(trigger);
             }
+            check_networks(&triggers, self.request.options)?;
         }
         let mut state = StageState {
             resolved,
@@ -344,7 +355,12 @@ impl<'a> Build<'a> {
                 image.config.created = None;
                 image.inherited = image.layers.len();
                 if matches!(other, StageBase::Scratch) {
-                    image.config.config.working_dir = Some("/".to_owned());
+                    let root = if image.config.os == "windows" {
+                        "\\"
+                    } else {
+                        "/"
+                    };
+                    image.config.config.working_dir = Some(root.to_owned());
                 }
                 Ok((image, Scope::default()))
             }

@@ -7,7 +7,7 @@ use std::sync::Mutex;
 use std::time::Duration;
 
 use launchway_diagnostics::{Diagnostic, Span};
-use launchway_dockerfile::{Run, RunInvocation};
+use launchway_dockerfile::{Instruction, InstructionKind, Run, RunInvocation, RunNetwork};
 use launchway_model::Platform;
 use launchway_oci::{Stack, Tree};
 use launchway_sandbox::{
@@ -18,7 +18,7 @@ use launchway_sandbox::{
 use crate::claim::Claim;
 use crate::configure::with_shell;
 use crate::copy::{CopyError, LayerBuilder};
-use crate::files::below_root;
+use crate::files::{absolute, below_root};
 use crate::mounts::PreparedMounts;
 use crate::native::{Build, NativeEngine, StageState, StepDone};
 use crate::problems::{cannot_place, unknown_user};
@@ -49,11 +49,8 @@ impl Build<'_> {
         let identity = Accounts::of(&below)
             .identity(&user)
             .map_err(|error| unknown_user(&error, span))?;
-        let workdir = config
-            .working_dir
-            .clone()
-            .filter(|dir| !dir.is_empty())
-            .unwrap_or_else(|| "/".to_owned());
+        // As it stands in the image it may hold `..` and end with a slash.
+        let workdir = absolute("/", config.working_dir.as_deref().unwrap_or_default());
         let network = self.network(run.network);
         let invocation = run.invocation();
         let argv = match &invocation {
@@ -102,7 +99,6 @@ impl Build<'_> {
             Claim::Found(known) => return Ok(StepDone::cached(known, told)),
             Claim::Ours(claimed) => claimed,
         };
-        check_platform(state.platform(), span)?;
 
         let mut stacked = self.engine.stack_to_change(&below, self.events)?;
         let spec = stacked.spec(argv.iter().map(OsString::from).collect());
@@ -254,16 +250,21 @@ pub(crate) fn environment(
         .collect()
 }
 
-fn check_platform(platform: &Platform, span: Span) -> Result<(), EngineError> {
-    match binfmt_status(platform.architecture()) {
-        BinfmtStatus::Native | BinfmtStatus::Emulated { .. } => Ok(()),
-        BinfmtStatus::Missing => Err(Diagnostic::error(
-            codes::NO_EMULATION,
-            format!("this machine cannot run programs for {platform}"),
+/// What a Dockerfile asks for has to be allowed before anything runs.
+pub(crate) fn check_networks<'a>(
+    instructions: impl IntoIterator<Item = &'a Instruction>,
+    options: &BuildOptions,
+) -> Result<(), EngineError> {
+    let asks = |instruction: &&Instruction| matches!(&instruction.kind, InstructionKind::Run(run) if run.network == RunNetwork::Host);
+    match instructions.into_iter().find(asks) {
+        Some(instruction) if !options.host_network => Err(Diagnostic::error(
+            codes::NETWORK_NOT_ALLOWED,
+            "RUN --network=host is not allowed",
         )
-        .at(span, "this step needs to")
-        .help("on Debian: apt-get install qemu-user-static binfmt-support; `launchway doctor` shows what is set up")
+        .at(instruction.span, "asks for the host's network")
+        .help("allow it with `--allow network.host`, or drop the flag")
         .into()),
+        _ => Ok(()),
     }
 }
 
@@ -274,6 +275,18 @@ fn cannot_start(
     span: Span,
 ) -> EngineError {
     match error {
+        SandboxError::Exec(why)
+            if matches!(why.cause, ExecFailure::Format(Some(_)))
+                && binfmt_status(platform.architecture()) == BinfmtStatus::Missing =>
+        {
+            Diagnostic::error(
+                codes::NO_EMULATION,
+                format!("this machine cannot run programs for {platform}"),
+            )
+            .at(span, why.to_string())
+            .help("on Debian: apt-get install qemu-user-static binfmt-support; `launchway doctor` shows what is set up")
+            .into()
+        }
         SandboxError::Exec(why) => {
             let help = match &why.cause {
                 ExecFailure::Format(None) => {

@@ -201,6 +201,7 @@ impl Shop {
                 no_cache_stages: BTreeSet::new(),
                 unpinned_urls: false,
                 network: shop.settings.network,
+                host_network: shop.settings.network == launchway_sandbox::Network::Host,
                 timeout: shop.settings.timeout,
                 limits: shop.settings.limits.clone(),
                 extra_hosts: Vec::new(),

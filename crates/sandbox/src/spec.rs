@@ -29,7 +29,7 @@ pub struct RunSpec {
     /// Name of the machine as the command sees it.
     pub hostname: String,
     pub network: Network,
-    /// File to show as `/etc/resolv.conf`. `None` shows the host's, or leaves the image's with [`Network::None`].
+    /// File to show as `/etc/resolv.conf`. `None` shows the host's, if it has one.
     pub resolv_conf: Option<PathBuf>,
     /// File to show as `/etc/hosts`. `None` shows a generated one that knows `localhost` and `hostname`.
     pub hosts: Option<PathBuf>,

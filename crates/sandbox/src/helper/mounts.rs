@@ -12,7 +12,7 @@ use rustix::mount::{
 
 use super::scratch::Scratch;
 use super::{Refused, Step, overlay, resolve, sys};
-use crate::spec::{MountSpec, Network, RunSpec};
+use crate::spec::{MountSpec, RunSpec};
 
 /// A place in the root that something is mounted on.
 pub(super) struct Target {
@@ -47,10 +47,9 @@ pub(super) fn plan(spec: &RunSpec, scratch: &Scratch) -> Result<Vec<Target>, Ref
         source: Some(Source::Ready(mount)),
     };
     // Copies, so that the command reads what is meant for it whatever the host's file looks like.
-    let resolv_conf = spec.resolv_conf.as_deref().or(match spec.network {
-        Network::Host => Some(Path::new("/etc/resolv.conf")).filter(|path| path.exists()),
-        Network::None => None,
-    });
+    let host = Path::new("/etc/resolv.conf");
+    let resolv_conf = spec.resolv_conf.as_deref();
+    let resolv_conf = resolv_conf.or(Some(host).filter(|path| path.exists()));
     if let Some(path) = resolv_conf {
         let content = std::fs::read(path).step(format_args!("reading {}", path.display()))?;
         targets.push(file(

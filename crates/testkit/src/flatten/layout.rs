@@ -91,7 +91,7 @@ impl Layout {
                 continue;
             }
             let config = self.json(&document["config"])?;
-            if platform.is_none_or(|platform| platform == name_of_platform(&config)) {
+            if platform.is_none_or(|platform| is_for(&config, platform)) {
                 found.push(document);
             }
         }
@@ -146,9 +146,12 @@ fn parse(what: &str, bytes: &[u8]) -> Result<Value, FlattenError> {
     })
 }
 
-fn name_of_platform(config: &Value) -> String {
-    let part = |name: &str| config[name].as_str().unwrap_or_default().to_owned();
-    format!("{}/{}", part("os"), part("architecture"))
+/// Whether an image is for a platform; a variant is left to the comparison of the configurations.
+fn is_for(config: &Value, platform: &str) -> bool {
+    let mut words = platform.split('/');
+    ["os", "architecture"]
+        .iter()
+        .all(|name| config[name].as_str() == words.next())
 }
 
 /// By the first bytes: the media type is what a writer claims.

@@ -60,6 +60,11 @@ pub(super) struct CompatibleArguments {
 }
 
 impl CompatibleArguments {
+    /// Whether `RUN --network=host` may be written.
+    pub(super) fn allows_host_network(&self) -> bool {
+        self.allow.iter().any(|what| what == "network.host")
+    }
+
     /// What is passed over, in words, or why something cannot be done.
     pub(super) fn check(&self) -> Result<Vec<String>> {
         if self.load {
@@ -158,7 +163,7 @@ fn no_attestation(flag: &str) -> Failure {
 fn allowed(what: &str) -> Result {
     let name = what.split('=').next().unwrap_or(what);
     match name {
-        // Steps have the host's network anyway, and nothing outside of outputs is written.
+        // Nothing outside of outputs is written.
         "network.host" | "buildx.local.delete" | "fs" | "fs.read" | "fs.write" => Ok(()),
         "security.insecure" => Err(Failure::usage(
             "--allow security.insecure: steps never run without the sandbox",

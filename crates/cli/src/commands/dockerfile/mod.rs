@@ -457,6 +457,7 @@ fn read_build(
         } else {
             launchway_sandbox::Network::Host
         },
+        host_network: arguments.network == "host" || arguments.compatible.allows_host_network(),
         timeout: arguments.limits.timeout(),
         limits: arguments.limits.limits()?,
         extra_hosts: arguments.limits.extra_hosts(),

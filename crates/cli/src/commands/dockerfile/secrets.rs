@@ -40,13 +40,23 @@ pub(super) fn read_all(given: &[String], settings: &Settings) -> Result<Secrets>
                 file = Some(id.clone());
             }
         }
-        let value = match (variable.and_then(|name| settings.variable(&name)), file) {
-            (Some(value), _) => value.as_bytes().to_vec(),
+        let value = match (variable, file) {
+            (Some(name), file) => match (settings.variable(&name), file) {
+                (Some(value), _) => value.as_bytes().to_vec(),
+                (None, Some(file)) => read(Path::new(&file))?,
+                // As with buildx; that it was meant is not likely.
+                (None, None) => {
+                    eprintln!(
+                        "warning: the secret `{id}` is empty: the variable {name} is not set"
+                    );
+                    Vec::new()
+                }
+            },
             (None, Some(file)) => read(Path::new(&file))?,
             (None, None) => {
                 return Err(Failure::usage(
                     format!("the secret `{id}` has no value"),
-                    "give src=FILE, or env=VARIABLE for a variable that is set",
+                    "give src=FILE or env=VARIABLE",
                 ));
             }
         };
