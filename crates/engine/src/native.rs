@@ -26,7 +26,9 @@ use crate::named::{NamedSource, NamedSources, unavailable};
 use crate::run::check_networks;
 use crate::scope::{PROXY_ARGS, Scope};
 use crate::stacked::Way;
-use crate::stages::{EndOnPanic, StageResult, Stages, sources_of, unknown_source, unseen_layer};
+use crate::stages::{
+    EndOnPanic, StageResult, Stages, exported_stages, sources_of, unknown_source, unseen_layer,
+};
 use crate::web::Downloads;
 use crate::{Cancellation, EngineError, Event, HostCa, Image, Images, Step, Web, codes};
 
@@ -204,20 +206,6 @@ impl NativeEngine {
     }
 }
 
-/// The stages whose layers become layers of the result.
-fn exported_stages(graph: &StageGraph) -> BTreeSet<usize> {
-    let mut exported = BTreeSet::new();
-    let mut next = graph.stages.last();
-    while let Some(stage) = next {
-        exported.insert(stage.index);
-        next = match &stage.base {
-            StageBase::Stage(index) => graph.stages.iter().find(|other| other.index == *index),
-            StageBase::Scratch | StageBase::Named(_) | StageBase::External(_) => None,
-        };
-    }
-    exported
-}
-
 /// A build under way.
 pub(crate) struct Build<'a> {
     pub(crate) engine: &'a NativeEngine,
@@ -283,7 +271,6 @@ impl<'a> Build<'a> {
             .map_or_else(|| resolved.index.to_string(), |name| name.value.clone());
         let (mut image, mut scope) = self.base(resolved, stage.from.span)?;
         scope.escape = self.request.file.directives.escape;
-        // Windows has its own way of finding programs.
         if image.config.os != "windows"
             && !env_pairs(&image.config.config).any(|(name, _)| name == "PATH")
         {

@@ -3,7 +3,9 @@
 use std::collections::{BTreeSet, HashMap};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
-use launchway_dockerfile::{Instruction, InstructionKind, ResolvedStage, StageBase, sources};
+use launchway_dockerfile::{
+    Instruction, InstructionKind, ResolvedStage, StageBase, StageGraph, sources,
+};
 
 use crate::scope::Scope;
 use crate::{EngineError, Image};
@@ -102,6 +104,20 @@ impl Drop for EndOnPanic<'_> {
 
 fn is_cancelled(error: &EngineError) -> bool {
     matches!(error, EngineError::Cancelled)
+}
+
+/// The stages whose layers become layers of the result.
+pub(crate) fn exported_stages(graph: &StageGraph) -> BTreeSet<usize> {
+    let mut exported = BTreeSet::new();
+    let mut next = graph.stages.last();
+    while let Some(stage) = next {
+        exported.insert(stage.index);
+        next = match &stage.base {
+            StageBase::Stage(index) => graph.stages.iter().find(|other| other.index == *index),
+            StageBase::Scratch | StageBase::Named(_) | StageBase::External(_) => None,
+        };
+    }
+    exported
 }
 
 /// The stages that an instruction takes files from.
