@@ -4,6 +4,7 @@
 //! what a killed process left behind can be told from what a living one is working on.
 
 use std::fs::{self, File};
+use std::hash::{BuildHasher as _, Hasher as _, RandomState};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -37,10 +38,7 @@ impl Session {
         // exclude each other.
         let _door = lock(&tmp.join("lock"))?;
         clean(tmp)?;
-        let directory = (0_u64..)
-            .map(|number| tmp.join(format!("{}-{number}", std::process::id())))
-            .find(|path| !path.exists())
-            .expect("there are more numbers than directories");
+        let directory = tmp.join(fresh_name());
         fs::create_dir(&directory).at("make", &directory)?;
         let lock = lock(&directory.join("lock"))?;
         Ok(Arc::new(Self {
@@ -71,6 +69,13 @@ impl Drop for Session {
         // What cannot be removed now is removed by the next process that opens the store.
         let _ = remove_all(&self.directory);
     }
+}
+
+/// A name that no directory had before: whoever still removes an earlier one, by its name, must not
+/// hit this one.
+fn fresh_name() -> String {
+    let random = RandomState::new().build_hasher().finish();
+    format!("{}-{random:016x}", std::process::id())
 }
 
 /// Takes an exclusive lock on a file, waiting for it; it is given back when the file is dropped.
