@@ -80,9 +80,9 @@ impl Canonical<'_> {
         path: &Path,
         below: &TreeEntry,
     ) -> Result<bool, StoreError> {
+        // A time alone is no change of a directory.
         let own = &folder.attributes;
-        let same = (below.mode, below.uid, below.gid, below.mtime)
-            == (own.mode & 0o7777, own.uid, own.gid, own.mtime);
+        let same = (below.mode, below.uid, below.gid) == (own.mode & 0o7777, own.uid, own.gid);
         Ok(same && self.same_xattrs(path, &own.xattrs)?)
     }
 
