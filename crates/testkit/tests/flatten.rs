@@ -192,11 +192,21 @@ fn differences_name_the_path_and_both_sides() {
         .iter()
         .map(|found| found.what.as_str())
         .collect();
-    assert_eq!(what, ["/a", "/b", "config.Env", "layers", "history"]);
-    assert_eq!(differences[3].right.as_deref(), Some("2"));
-    assert_eq!(differences[4].left.as_deref(), Some("1: ENV b (no layer)"));
+    // What is empty is not what is not there.
+    let expected = [
+        "/a",
+        "/b",
+        "config.Env",
+        "config.Labels",
+        "config.User",
+        "layers",
+        "history",
+    ];
+    assert_eq!(what, expected);
+    assert_eq!(differences[5].right.as_deref(), Some("2"));
+    assert_eq!(differences[6].left.as_deref(), Some("1: ENV b (no layer)"));
     assert_eq!(
-        differences[4].right.as_deref(),
+        differences[6].right.as_deref(),
         Some("1: ENV b\n               2: RUN c")
     );
     assert_eq!(differences[1].left, None);

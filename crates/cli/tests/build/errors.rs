@@ -143,7 +143,10 @@ fn a_platform_that_does_not_run_here() {
     }
     let case = Case {
         flags: &["--platform", "linux/s390x"],
-        ..case("no_emulation", "FROM scratch\nRUN [\"/x\"]\n")
+        ..case(
+            "no_emulation",
+            "FROM scratch\nCOPY --chmod=755 foreign /x\nRUN [\"/x\"]\n",
+        )
     };
     check(&Lab::new(case.dockerfile), &case);
 }
@@ -158,6 +161,12 @@ fn check(lab: &Lab, case: &Case) {
     std::fs::write(lab.context().join("evil.tar"), &evil).expect("writing an archive");
     let cut = &tar_with("cut", 5000)[..700];
     std::fs::write(lab.context().join("cut.tar"), cut).expect("writing an archive");
+    // The head of a program for s390x: ELF, 64 bits, big endian, a program, machine 22.
+    let mut foreign = vec![0; 64];
+    foreign[..7].copy_from_slice(b"\x7fELF\x02\x02\x01");
+    foreign[17] = 2;
+    foreign[19] = 22;
+    std::fs::write(lab.context().join("foreign"), foreign).expect("writing a program");
 
     let layout = lab.path("layout");
     let output = format!("type=oci,tar=false,dest={}", layout.display());
