@@ -135,12 +135,13 @@ fn with_ranges_of_ids() {
     if !allowed() {
         return;
     }
-    let Some((uid, name)) = user_with_ranges() else {
+    let Some(user) = User::create() else {
         eprintln!(
-            "skipped: needs a user other than root in /etc/subuid and /etc/subgid, and newuidmap (package uidmap)"
+            "skipped: needs a useradd that gives ranges of ids, and newuidmap (package uidmap)"
         );
         return;
     };
+    let (uid, name) = (user.uid, &user.name);
     let (layer, upper, work) = (place.path("layer"), place.path("upper"), place.path("work"));
     let script = "id -u; touch /tmp/file; chown 33:34 /tmp/file; stat -c '%u %g' /tmp/file; mkdir /d; chown 1000 /d";
     let words = [
@@ -183,20 +184,47 @@ fn with_ranges_of_ids() {
     );
 }
 
-fn user_with_ranges() -> Option<(u32, String)> {
-    if !["/usr/bin/newuidmap", "/bin/newuidmap"]
-        .iter()
-        .any(|tool| Path::new(tool).exists())
-    {
-        return None;
+/// A user of this test alone, with ranges of ids; removed with it.
+struct User {
+    name: String,
+    uid: u32,
+}
+
+impl User {
+    fn create() -> Option<Self> {
+        if !["/usr/bin/newuidmap", "/bin/newuidmap"]
+            .iter()
+            .any(|tool| Path::new(tool).exists())
+        {
+            return None;
+        }
+        let name = format!("lws{}", std::process::id());
+        let made = Command::new("useradd")
+            .args(["--no-create-home", "--shell", "/bin/sh", &name])
+            .status();
+        if !made.is_ok_and(|status| status.success()) {
+            return None;
+        }
+        let mut user = Self { name, uid: 0 };
+        let users = fs::read_to_string("/etc/passwd").expect("reading the users");
+        user.uid = users
+            .lines()
+            .find_map(|line| {
+                let mut fields = line.split(':');
+                (fields.next()? == user.name).then(|| fields.nth(1)?.parse().ok())?
+            })
+            .expect("a user that was made is listed");
+        let ranges = |file: &str| {
+            let text = fs::read_to_string(file).unwrap_or_default();
+            text.lines()
+                .any(|row| row.split(':').next() == Some(user.name.as_str()))
+        };
+        (ranges("/etc/subuid") && ranges("/etc/subgid")).then_some(user)
     }
-    let users = fs::read_to_string("/etc/passwd").ok()?;
-    let ranges =
-        ["/etc/subuid", "/etc/subgid"].map(|file| fs::read_to_string(file).unwrap_or_default());
-    users.lines().find_map(|line| {
-        let fields: Vec<&str> = line.split(':').collect();
-        let (name, uid) = (*fields.first()?, fields.get(2)?.parse::<u32>().ok()?);
-        let owns = |table: &String| table.lines().any(|row| row.split(':').next() == Some(name));
-        (uid != 0 && ranges.iter().all(owns)).then(|| (uid, name.to_owned()))
-    })
+}
+
+impl Drop for User {
+    fn drop(&mut self) {
+        let _ = Command::new("userdel").arg(&self.name).status();
+    }
 }
