@@ -395,7 +395,7 @@ fn whole_seconds(text: &[u8]) -> Option<i64> {
 fn parse_pax(mut body: &[u8]) -> Result<BTreeMap<Vec<u8>, Vec<u8>>, &'static str> {
     const WRONG: &str = "a record of an extended header is malformed";
     let mut into = BTreeMap::new();
-    while !until_nul(body).is_empty() {
+    while body.first().is_some_and(|byte| *byte != 0) {
         let space = body.iter().position(|&byte| byte == b' ').ok_or(WRONG)?;
         let length: usize = std::str::from_utf8(&body[..space])
             .ok()
@@ -526,6 +526,15 @@ mod tests {
         let entry = TarReader::new(&bytes[..]).next_entry().unwrap().unwrap();
         let names: Vec<_> = entry.xattrs.keys().collect();
         assert_eq!(names, ["user.2"]);
+    }
+
+    /// To look at all that is left for each of them would take minutes.
+    #[test]
+    fn very_many_records_are_read_at_once() {
+        let body = b"4 =\n".repeat(MAX_EXTENDED as usize / 4);
+        assert!(parse_pax(&body).unwrap().is_empty());
+        let more = [&body[..8], b"6 a=b\n", &[0; 9]].concat();
+        assert_eq!(parse_pax(&more).unwrap().len(), 1);
     }
 
     #[test]
