@@ -63,22 +63,10 @@ pub fn write_files_to_folder(
         directories: Vec::new(),
         next: 0,
     };
-    let mut written = BTreeSet::new();
-    each(images, mtime, &mut |found| {
-        if stop() {
-            let error = io::Error::other("stopped");
-            return Err(error).at("write", writer.at(found.path));
-        }
-        if stale == Stale::Remove {
-            written.insert(found.path.to_owned());
-        }
-        writer.entry(found)
-    })?;
-    if stale == Stale::Remove {
-        writer.last_parent = None;
-        writer.remove_others(&written)?;
-    }
-    writer.finish_directories()
+    let done = writer.all(images, mtime, stale, stop);
+    // Also of what was not written to its end: a folder that others could enter before must not stay shut.
+    let finished = writer.finish_directories();
+    done.and(finished)
 }
 
 struct FolderWriter<'a> {
@@ -94,6 +82,31 @@ struct FolderWriter<'a> {
 impl FolderWriter<'_> {
     fn at(&self, path: &Path) -> PathBuf {
         self.shown.join(path)
+    }
+
+    fn all(
+        &mut self,
+        images: &[ExportedFiles],
+        mtime: Option<i64>,
+        stale: Stale,
+        stop: &dyn Fn() -> bool,
+    ) -> Result<(), StoreError> {
+        let mut written = BTreeSet::new();
+        each(images, mtime, &mut |found| {
+            if stop() {
+                let error = io::Error::other("stopped");
+                return Err(error).at("write", self.at(found.path));
+            }
+            if stale == Stale::Remove {
+                written.insert(found.path.to_owned());
+            }
+            self.entry(found)
+        })?;
+        if stale == Stale::Remove {
+            self.last_parent = None;
+            self.remove_others(&written)?;
+        }
+        Ok(())
     }
 
     fn entry(&mut self, found: &Found<'_>) -> Result<(), StoreError> {
@@ -319,4 +332,42 @@ fn give_to_self(parent: BorrowedFd<'_>, name: &OsStr) -> rustix::io::Result<()> 
         Some(gid),
         AtFlags::SYMLINK_NOFOLLOW,
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::Cell;
+    use std::fs;
+    use std::os::unix::fs::PermissionsExt as _;
+
+    use super::*;
+    use crate::{CommitOptions, Flavour, Stack, Store};
+
+    #[test]
+    fn no_folder_stays_shut_when_writing_ends_early() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Store::open(&folder.path().join("store"), Flavour::Trusted).unwrap();
+        let working = store.new_layer().unwrap();
+        let to = folder.path().join("to");
+        for path in [working.upper().join("dir"), to.join("dir")] {
+            fs::create_dir_all(&path).unwrap();
+            fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
+        }
+        fs::write(working.upper().join("dir/file"), "").unwrap();
+        let layer = store
+            .commit_layer(working, &Stack::default(), &CommitOptions::default())
+            .unwrap();
+        let images = [ExportedFiles {
+            folder: None,
+            files: Stack {
+                layers: vec![layer],
+            },
+        }];
+        let asked = Cell::new(0);
+        let stop = || asked.replace(asked.get() + 1) > 0;
+        assert!(write_files_to_folder(&images, None, &to, Stale::Keep, &stop).is_err());
+        assert!(!to.join("dir/file").exists());
+        let mode = fs::metadata(to.join("dir")).unwrap().permissions().mode();
+        assert_eq!(mode & 0o7777, 0o755);
+    }
 }
