@@ -88,9 +88,9 @@ impl<'a> LayerBuilder<'a> {
         Self::over(Upper::directory(upper, below))
     }
 
-    /// Fills a layer in memory.
-    pub(crate) fn planned(below: &Stack) -> Result<Self> {
-        let upper = Upper::planned(below).map_err(failed("look at", Path::new("/")))?;
+    /// Fills a layer in memory, as if nothing but `seen` were below.
+    pub(crate) fn planned(below: &Stack, seen: &Stack) -> Result<Self> {
+        let upper = Upper::planned(below, seen).map_err(failed("look at", Path::new("/")))?;
         Ok(Self::over(upper))
     }
 

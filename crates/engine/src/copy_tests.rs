@@ -112,7 +112,7 @@ impl Place {
         let working = self.store.new_layer_on(&self.below).unwrap();
         let mut builder = LayerBuilder::new(working.upper(), &self.below);
         let copied = builder.copy(&tree, path, path, to, options);
-        let mut planned = LayerBuilder::planned(&self.below).unwrap();
+        let mut planned = LayerBuilder::planned(&self.below, &self.below).unwrap();
         let planned_copied = planned.copy(&tree, path, path, to, options);
         if let Err(error) = copied {
             assert_eq!(planned_copied.unwrap_err().to_string(), error.to_string());
@@ -418,4 +418,34 @@ fn a_build_that_is_stopped_copies_no_further() {
     let copied = builder.copy(&tree, dir, dir, "/", &CopyOptions::keep_all());
     assert!(matches!(copied, Err(CopyError::Cancelled)), "{copied:?}");
     assert_eq!(listing(&upper), Vec::<String>::new());
+}
+
+#[test]
+fn what_is_linked_leaves_the_root_as_it_is() {
+    let Some(place) = place(&["f 644 file"], &[]) else {
+        return;
+    };
+    let working = place.store.new_layer().unwrap();
+    fs::set_permissions(working.upper(), fs::Permissions::from_mode(0o555)).unwrap();
+    let options_of_layer = CommitOptions::default();
+    let base = place
+        .store
+        .commit_layer(working, &Stack::default(), &options_of_layer)
+        .unwrap();
+    assert_eq!(base.entries, 1, "a root of its own");
+    let below = Stack { layers: vec![base] };
+    let tree = Over::new(&place.folder.path().join("source"), Stack::default());
+    let path = Path::new("file");
+    let mut builder = LayerBuilder::planned(&below, &Stack::default()).unwrap();
+    builder.copy(&tree, path, path, "/to/", &options()).unwrap();
+    let layer = place
+        .store
+        .commit_planned(
+            builder.plan().unwrap(),
+            &below,
+            &options_of_layer,
+            Files::Now,
+        )
+        .unwrap();
+    assert_eq!(layer.entries, 2, "`to` and the file in it");
 }

@@ -225,7 +225,7 @@ impl Build<'_> {
         let destination = destination.as_str();
         if can_be_planned(tree, &taken, step)? {
             let mut builder =
-                LayerBuilder::planned(&seen).map_err(|error| cannot_place(error, span))?;
+                LayerBuilder::planned(&below, &seen).map_err(|error| cannot_place(error, span))?;
             builder.cancellation = self.cancellation.clone();
             for one in &taken {
                 place_plain(&mut builder, tree, one, destination, options, span)?;

@@ -43,10 +43,11 @@ impl<'a> Upper<'a> {
         }
     }
 
-    pub(crate) fn planned(below: &Stack) -> io::Result<Self> {
+    /// `seen` is what of the layers below is seen; the root is theirs in any case.
+    pub(crate) fn planned(below: &Stack, seen: &Stack) -> io::Result<Self> {
         Ok(Self::Planned {
             layer: PlannedLayer::new(below)?,
-            below: below.clone(),
+            below: seen.clone(),
         })
     }
 
