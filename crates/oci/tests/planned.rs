@@ -153,13 +153,18 @@ fn what_is_below_already_is_no_change() {
 fn a_layer_that_is_not_compressed_has_its_files_at_once() {
     let (_folder, from) = store();
     let source = stack(&layer(&from, &Stack::default(), fill));
-    let (_folder, to) = store();
-    let below = Stack::default();
-    let commit = CommitOptions::default();
-    let planned = to
-        .commit_planned(plan(&source, &below), &below, &commit, Files::WhenNeeded)
-        .unwrap();
-    assert!(planned.dir.is_dir());
+    for compress in [None, Some(Compression::Uncompressed)] {
+        let (_folder, to) = store();
+        let below = Stack::default();
+        let commit = CommitOptions {
+            compress,
+            ..CommitOptions::default()
+        };
+        let planned = to
+            .commit_planned(plan(&source, &below), &below, &commit, Files::WhenNeeded)
+            .unwrap();
+        assert!(planned.dir.is_dir(), "{compress:?}");
+    }
 }
 
 #[test]

@@ -8,7 +8,7 @@ use super::PlannedLayer;
 use crate::error::At;
 use crate::layers::LayerFile;
 use crate::tar_way::TarSink;
-use crate::{CommitOptions, Layer, Stack, Store, StoreError, TempPath};
+use crate::{CommitOptions, Compression, Layer, Stack, Store, StoreError, TempPath};
 
 /// Whether a layer's files are made along with its tar.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,7 +33,11 @@ impl Store {
     ) -> Result<Layer, StoreError> {
         let has_root = layer.canonicalise(below, options.clamp_mtime)?;
         let clamp = options.clamp_mtime.unwrap_or(i64::MAX);
-        if files == Files::WhenNeeded && options.compress.is_some() && !layer.is_empty() {
+        let is_compressed = match options.compress {
+            Some(Compression::Gzip | Compression::Zstd) => true,
+            Some(Compression::Uncompressed) | None => false,
+        };
+        if files == Files::WhenNeeded && is_compressed && !layer.is_empty() {
             let mut tar = TarSink::new(self, options.compress, Algorithm::Sha256)?;
             let written = layer.pack(has_root, clamp, &mut tar, None)?;
             // What its tar leaves out would be lost.
