@@ -16,6 +16,7 @@ use crate::{IndexedKind, StoreError};
 /// In a layer. The kernel takes paths of 4095 bytes, which includes where the layer itself is: what lies deeper cannot be
 /// reached by its path.
 const LONGEST_PATH: usize = 3584;
+pub(crate) const TOO_DEEP: &str = "its path is longer than 3584 bytes";
 
 /// Something in a layer's directory.
 pub(crate) struct Walked<'a> {
@@ -136,17 +137,21 @@ pub(crate) fn walk(
 }
 
 /// Nothing is made of a tree that is deeper than a path is long.
-pub(crate) fn check_depth(full: &Path) -> Result<(), StoreError> {
-    if full.as_os_str().len() > LONGEST_PATH {
-        return Err(too_deep(full.to_owned()));
+pub(crate) fn check_depth(path: &Path) -> Result<(), StoreError> {
+    if is_too_deep(path) {
+        return Err(too_deep(path.to_owned()));
     }
     Ok(())
+}
+
+pub(crate) fn is_too_deep(path: &Path) -> bool {
+    path.as_os_str().len() > LONGEST_PATH
 }
 
 fn too_deep(path: PathBuf) -> StoreError {
     StoreError::NotRepresentable {
         path,
-        reason: "its path is longer than 3584 bytes",
+        reason: TOO_DEEP,
     }
 }
 

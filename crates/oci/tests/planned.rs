@@ -342,3 +342,23 @@ fn a_file_that_grew_or_shrank_makes_no_layer() {
         }
     }
 }
+
+#[test]
+fn what_no_directory_would_take_is_refused() {
+    let mut plan = PlannedLayer::new(&Stack::default()).unwrap();
+    let path = |depth: usize| PathBuf::from(vec!["d"; depth].join("/"));
+    let made = 3584 / 2;
+    for depth in 1..=made {
+        plan.make_directory(&path(depth), 0o755).unwrap();
+    }
+    let error = plan.make_directory(&path(made + 1), 0o755).unwrap_err();
+    assert_eq!(error.to_string(), "its path is longer than 3584 bytes");
+    let (_folder, store) = store();
+    let below = Stack::default();
+    let layer = store
+        .commit_planned(plan, &below, &options(), Files::WhenNeeded)
+        .unwrap();
+    assert_eq!(layer.entries, made as u64);
+    layer.unpack().unwrap();
+    assert_eq!(store.list_layer(&layer).unwrap().len(), made);
+}

@@ -18,6 +18,7 @@ use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use crate::tree::inside;
+use crate::walk_layer::{TOO_DEEP, is_too_deep};
 use crate::xattr::Xattrs;
 use crate::{EntryKind, Stack, Tree, TreeEntry};
 
@@ -249,6 +250,10 @@ impl<'a> PlannedLayer<'a> {
     /// The directory that holds a path, which gets a new time, and the path's name.
     fn parent(&mut self, path: &Path) -> io::Result<(&mut Folder<'a>, OsString)> {
         let now = self.now;
+        // No directory would take it, and every walk over the layer takes a piece of the stack for each step down.
+        if is_too_deep(path) {
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, TOO_DEEP));
+        }
         let parts = inside(path)?;
         let (name, parents) = parts
             .split_last()
