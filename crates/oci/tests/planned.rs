@@ -362,3 +362,31 @@ fn what_no_directory_would_take_is_refused() {
     layer.unpack().unwrap();
     assert_eq!(store.list_layer(&layer).unwrap().len(), made);
 }
+
+#[test]
+fn a_root_that_changes_keeps_its_attributes() {
+    let (_folder, store) = store();
+    let name = OsString::from("user.note");
+    let base = layer(&store, &Stack::default(), |root| {
+        fs::set_permissions(root, fs::Permissions::from_mode(0o711)).unwrap();
+        let flags = rustix::fs::XattrFlags::empty();
+        let _ = rustix::fs::setxattr(root, "user.note", b"kept", flags);
+    });
+    let below = stack(&base);
+    let root = Path::new("");
+    if !below.xattrs(root).unwrap().contains_key(&name) {
+        eprintln!("skipped: this file system has no attributes of users");
+        return;
+    }
+    let mut plan = PlannedLayer::new(&below).unwrap();
+    plan.make_directory(Path::new("d"), 0o755).unwrap();
+    plan.attributes(root).unwrap().mode = 0o750;
+    let above = store
+        .commit_planned(plan, &below, &options(), Files::WhenNeeded)
+        .unwrap();
+    let both = Stack {
+        layers: vec![base, above],
+    };
+    assert_eq!(both.entry(root).unwrap().unwrap().mode, 0o750);
+    assert!(both.xattrs(root).unwrap().contains_key(&name));
+}

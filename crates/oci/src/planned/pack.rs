@@ -58,8 +58,8 @@ impl<'a> PlannedLayer<'a> {
                 shows_more: false,
             };
             if with_root {
-                let none = Xattrs::new();
-                packer.header(b"./", TarKind::Dir, &self.root.attributes, 0, b"", 0, &none)?;
+                let own = &self.root.attributes;
+                packer.header(b"./", TarKind::Dir, own, 0, b"", 0, &own.xattrs)?;
             }
             let mut path = Vec::new();
             packer.folder(&self.root, &mut path, root.as_ref().map(AsFd::as_fd))?;
