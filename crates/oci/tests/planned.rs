@@ -313,6 +313,15 @@ fn a_file_that_changed_since_it_was_hashed_makes_no_layer() {
 
 #[test]
 fn a_file_that_grew_or_shrank_makes_no_layer() {
+#[test]
+fn a_file_that_changed_is_not_left_out_as_unchanged() {
+    let (_folder, store) = store();
+    let below = stack(&layer(&store, &Stack::default(), fill));
+    let tree = Changing(below.clone(), "folder-2/11");
+    let error = store.commit_planned(plan(&tree, &below), &below, &options(), Files::Now);
+    assert!(matches!(error, Err(StoreError::Changed(_))), "{error:?}");
+}
+
     let (_folder, from) = store();
     let source = stack(&layer(&from, &Stack::default(), fill));
     for path in ["large", "folder-2/11"] {

@@ -3,6 +3,7 @@
 use std::io;
 use std::path::Path;
 
+use super::contents::check;
 use super::{Folder, Leaf, Node, PlannedLayer, Source};
 use crate::canon::{check_name, same_content};
 use crate::error::At;
@@ -112,7 +113,10 @@ impl Canonical<'_> {
                 tree, path: from, ..
             } => {
                 let ours = tree.open(from).at("open", from)?;
-                same_content(ours, theirs()?)
+                let same = same_content(&ours, theirs()?);
+                // What is left out is not read again, so it is asked here whether it is what was hashed.
+                check(*tree, from, &ours, true)?;
+                same
             }
             Source::Bytes(bytes) => same_content(io::Cursor::new(bytes), theirs()?),
             Source::Symlink(target) => self.below.read_link(path).map(|link| link == *target),

@@ -84,7 +84,10 @@ fn list_files<'p, 'a>(
         match node {
             Node::Folder(inner) => list_files(inner, seen, files),
             Node::Leaf(leaf) => {
-                if leaf.kind() == EntryKind::File && seen.insert(Arc::as_ptr(leaf)) {
+                let has_several = Arc::strong_count(leaf) > 1;
+                if leaf.kind() == EntryKind::File
+                    && (!has_several || seen.insert(Arc::as_ptr(leaf)))
+                {
                     files.push(leaf);
                 }
             }
