@@ -3,6 +3,7 @@
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use launchway_oci::Stop;
 use launchway_sandbox::Killer;
 
 use crate::EngineError;
@@ -46,6 +47,12 @@ impl Cancellation {
             parent: Some(self.clone()),
             ..Inner::default()
         }))
+    }
+
+    /// For the store, which knows nothing of builds.
+    pub(crate) fn stop(&self) -> Stop {
+        let cancellation = self.clone();
+        Stop::when(move || cancellation.is_cancelled())
     }
 
     pub(crate) fn check(&self) -> Result<(), EngineError> {

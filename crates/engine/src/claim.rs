@@ -8,7 +8,7 @@
 use std::time::{Duration, Instant};
 
 use launchway_model::InputHash;
-use launchway_oci::{CommitOptions, Layer, PlannedLayer, Stack, Turn, WorkingLayer};
+use launchway_oci::{CommitOptions, Layer, PlannedLayer, Stack, StoreError, Turn, WorkingLayer};
 
 use crate::cache::{Known, Made};
 use crate::collect::step_name;
@@ -96,7 +96,8 @@ impl Build<'_> {
         let options = self.commit_options(state);
         let store = &self.engine.store;
         store.hold(&step_name(&claimed.key.to_string()))?;
-        let layer = store.commit_layer(working, below, &options)?;
+        let layer = store.commit_layer(working, below, &options);
+        let layer = layer.map_err(|error| self.unless_stopped(error))?;
         self.remember(layer, &claimed, told)
     }
 
@@ -113,7 +114,8 @@ impl Build<'_> {
         let options = self.commit_options(state);
         let store = &self.engine.store;
         store.hold(&step_name(&claimed.key.to_string()))?;
-        let layer = store.commit_planned(plan, below, &options, state.files)?;
+        let layer = store.commit_planned(plan, below, &options, state.files);
+        let layer = layer.map_err(|error| self.unless_stopped(error))?;
         if is_changed() {
             self.doubt(&mut claimed);
         }
@@ -125,7 +127,13 @@ impl Build<'_> {
             clamp_mtime: self.request.options.epoch,
             compress: state.compress,
             ignore: Vec::new(),
+            stop: self.cancellation.stop(),
         }
+    }
+
+    /// What went wrong; when a build is stopped, that.
+    pub(crate) fn unless_stopped(&self, error: StoreError) -> EngineError {
+        self.cancellation.check().err().unwrap_or(error.into())
     }
 
     fn remember(
@@ -179,8 +187,6 @@ where
 
 #[cfg(test)]
 mod tests {
-    use launchway_oci::StoreError;
-
     use super::*;
 
     #[test]

@@ -130,7 +130,7 @@ impl Place {
             // Whatever the clock says.
             clamp_mtime: Some(TIME),
             compress: Some(Compression::Gzip),
-            ignore: Vec::new(),
+            ..CommitOptions::default()
         };
         let one = self
             .store

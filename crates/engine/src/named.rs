@@ -163,9 +163,11 @@ impl Build<'_> {
                 clamp_mtime: self.request.options.epoch,
                 compress: self.request.options.compress,
                 ignore: Vec::new(),
+                stop: self.cancellation.stop(),
             };
             let store = &self.engine.store;
-            let layer = store.commit_layer(working, &Stack::default(), &options)?;
+            let layer = store.commit_layer(working, &Stack::default(), &options);
+            let layer = layer.map_err(|error| self.unless_stopped(error))?;
             let made = Made {
                 text: format!("FROM {name}"),
                 took: started.elapsed(),

@@ -1,6 +1,7 @@
 //! A layer that is in the store, and how a new one is made.
 
 use std::ffi::CStr;
+use std::fmt;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
@@ -95,6 +96,27 @@ impl Layer {
     }
 }
 
+/// Asked while a layer is written whether that is to end. Never, unless it is told when.
+#[derive(Clone, Default)]
+pub struct Stop(Option<Arc<dyn Fn() -> bool + Send + Sync>>);
+
+impl Stop {
+    #[must_use]
+    pub fn when(is_asked: impl Fn() -> bool + Send + Sync + 'static) -> Self {
+        Self(Some(Arc::new(is_asked)))
+    }
+
+    pub(crate) fn is_asked(&self) -> bool {
+        self.0.as_ref().is_some_and(|is_asked| is_asked())
+    }
+}
+
+impl fmt::Debug for Stop {
+    fn fmt(&self, to: &mut fmt::Formatter<'_>) -> fmt::Result {
+        to.write_str("Stop")
+    }
+}
+
 /// How a layer is made from an upper directory.
 #[derive(Clone, Debug, Default)]
 pub struct CommitOptions {
@@ -105,4 +127,6 @@ pub struct CommitOptions {
     /// Paths (relative to the root) that were put there for a mount and are no part of the
     /// result. A directory is left out only when nothing below it stays.
     pub ignore: Vec<PathBuf>,
+    /// When to give up, with an error and without a layer.
+    pub stop: Stop,
 }

@@ -85,7 +85,7 @@ impl Store {
             options.clamp_mtime,
             &options.ignore,
         )?;
-        let mut tar = TarSink::new(self, options.compress, Algorithm::Sha256)?;
+        let mut tar = TarSink::of_layer(self, options)?;
         let entries = pack(layer.upper(), has_root, self.flavour(), &mut tar)?;
         let packed = tar.finish(None)?;
         let home = layer.into_temp()?;

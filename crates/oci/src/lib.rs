@@ -54,7 +54,7 @@ pub use hash::{Hasher, hash_reader};
 pub use held::ShutDoor;
 pub use implied::unpack_telling_implied;
 pub use index::{Conflict, ConflictKind, IndexError, IndexedKind, IndexedPath, PathIndex};
-pub use layer::{CommitOptions, Layer};
+pub use layer::{CommitOptions, Layer, Stop};
 pub use layout::{ArchiveImage, is_layout, read_archive, read_layout, write_archive, write_layout};
 pub use list_layer::ListedPath;
 pub use planned::{Attributes, Files, PlannedLayer, Source};

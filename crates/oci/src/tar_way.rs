@@ -8,13 +8,14 @@ use crate::compress::{Encoder, threads};
 use crate::hash::Hasher;
 use crate::layers::{check_diff_id, descriptor};
 use crate::spec::Descriptor;
-use crate::{BlobWriter, Compression, Store, StoreError};
+use crate::{BlobWriter, CommitOptions, Compression, Stop, Store, StoreError};
 
 /// Where a tar goes: through the hash of the diff id, and on into a compressed blob.
 pub(crate) struct TarSink {
     hasher: Hasher,
     pub(crate) size: u64,
     blob: Option<(Compression, Encoder<BlobWriter>)>,
+    stop: Stop,
 }
 
 pub(crate) struct Packed {
@@ -42,6 +43,16 @@ impl TarSink {
             hasher: Hasher::with(algorithm),
             size: 0,
             blob,
+            stop: Stop::default(),
+        })
+    }
+
+    /// As [`new`](Self::new), for a layer that is made here.
+    pub(crate) fn of_layer(store: &Store, options: &CommitOptions) -> Result<Self, StoreError> {
+        let sink = Self::new(store, options.compress, Algorithm::Sha256)?;
+        Ok(Self {
+            stop: options.stop.clone(),
+            ..sink
         })
     }
 
@@ -75,6 +86,9 @@ fn compressing(source: io::Error) -> StoreError {
 
 impl Write for TarSink {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        if self.stop.is_asked() {
+            return Err(io::Error::other("stopped"));
+        }
         self.hasher.update(bytes);
         self.size += bytes.len() as u64;
         if let Some((_, encoder)) = &mut self.blob {

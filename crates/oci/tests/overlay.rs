@@ -78,8 +78,8 @@ fn run_by(
     assert!(output.status.success(), "{text}");
     let options = CommitOptions {
         clamp_mtime: Some(CLAMP),
-        compress: None,
         ignore: ignore.iter().map(PathBuf::from).collect(),
+        ..CommitOptions::default()
     };
     let layer = store.commit_layer(working, below, &options).unwrap();
     let seen = String::from_utf8(output.stdout).unwrap();

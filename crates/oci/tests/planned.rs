@@ -11,11 +11,13 @@ use std::fs::{self, File};
 use std::io;
 use std::os::unix::fs::{PermissionsExt as _, symlink};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use common::{layer, snapshot, store};
 use launchway_oci::{
     Attributes, CommitOptions, Compression, EntryKind, Files, Flavour, Layer, PlannedLayer, Source,
-    Stack, Store, StoreError, Tree, TreeEntry, walk,
+    Stack, Stop, Store, StoreError, Tree, TreeEntry, walk,
 };
 
 fn options() -> CommitOptions {
@@ -312,8 +314,6 @@ fn a_file_that_changed_since_it_was_hashed_makes_no_layer() {
 }
 
 #[test]
-fn a_file_that_grew_or_shrank_makes_no_layer() {
-#[test]
 fn a_file_that_changed_is_not_left_out_as_unchanged() {
     let (_folder, store) = store();
     let below = stack(&layer(&store, &Stack::default(), fill));
@@ -322,6 +322,8 @@ fn a_file_that_changed_is_not_left_out_as_unchanged() {
     assert!(matches!(error, Err(StoreError::Changed(_))), "{error:?}");
 }
 
+#[test]
+fn a_file_that_grew_or_shrank_makes_no_layer() {
     let (_folder, from) = store();
     let source = stack(&layer(&from, &Stack::default(), fill));
     for path in ["large", "folder-2/11"] {
@@ -398,4 +400,27 @@ fn a_root_that_changes_keeps_its_attributes() {
     };
     assert_eq!(both.entry(root).unwrap().unwrap().mode, 0o750);
     assert!(both.xattrs(root).unwrap().contains_key(&name));
+}
+
+#[test]
+fn a_layer_can_be_stopped_while_it_is_written() {
+    let (_folder, from) = store();
+    let source = stack(&layer(&from, &Stack::default(), fill));
+    let below = Stack::default();
+    for files in [Files::Now, Files::WhenNeeded] {
+        let (folder, to) = store();
+        let asked = Arc::new(AtomicU32::new(0));
+        let count = Arc::clone(&asked);
+        let commit = CommitOptions {
+            stop: Stop::when(move || count.fetch_add(1, Ordering::Relaxed) == 100),
+            ..options()
+        };
+        let error = to.commit_planned(plan(&source, &below), &below, &commit, files);
+        assert!(matches!(error, Err(StoreError::Write { .. })), "{error:?}");
+        assert_eq!(asked.load(Ordering::Relaxed), 101, "nothing goes on");
+        for place in ["layers", "blobs/sha256"] {
+            let place = folder.path().join("store").join(place);
+            assert_eq!(fs::read_dir(place).unwrap().count(), 0);
+        }
+    }
 }

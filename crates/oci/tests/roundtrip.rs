@@ -339,7 +339,7 @@ fn one_tree_has_one_tar() {
     let options = CommitOptions {
         clamp_mtime: Some(1_700_000_000),
         compress: Some(Compression::Gzip),
-        ignore: Vec::new(),
+        ..CommitOptions::default()
     };
     let (_d, store) = store();
     let fill_owned = |upper: &Path| {

@@ -2,8 +2,6 @@
 
 use std::fs;
 
-use launchway_model::Algorithm;
-
 use super::PlannedLayer;
 use crate::error::At;
 use crate::layers::LayerFile;
@@ -38,7 +36,7 @@ impl Store {
             Some(Compression::Uncompressed) | None => false,
         };
         if files == Files::WhenNeeded && is_compressed && !layer.is_empty() {
-            let mut tar = TarSink::new(self, options.compress, Algorithm::Sha256)?;
+            let mut tar = TarSink::of_layer(self, options)?;
             let written = layer.pack(has_root, clamp, &mut tar, None)?;
             // What its tar leaves out would be lost.
             if !written.shows_more {
@@ -47,7 +45,7 @@ impl Store {
                 return self.settle_packed(&home, tar, written.entries, has_root, options);
             }
         }
-        let mut tar = TarSink::new(self, options.compress, Algorithm::Sha256)?;
+        let mut tar = TarSink::of_layer(self, options)?;
         let home = self.layer_in_progress()?;
         let into = home.path().join("fs");
         let written = layer.pack(has_root, clamp, &mut tar, Some(&into))?;
