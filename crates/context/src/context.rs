@@ -149,12 +149,13 @@ impl Context {
         self.known.keep_in(file);
     }
 
-    /// Writes down what was read for the first time, where [`know_files_by`](Self::know_files_by) said.
+    /// Writes down what was read for the first time, where [`know_files_by`](Self::know_files_by) said. `put` writes a file
+    /// at once or not at all.
     ///
     /// # Errors
-    /// When the disk fails. Nothing but time is lost then.
-    pub fn save_known_files(&self) -> io::Result<()> {
-        self.known.save()
+    /// What `put` fails with. Nothing but time is lost then.
+    pub fn save_known_files(&self, put: &dyn Fn(&Path, &[u8]) -> io::Result<()>) -> io::Result<()> {
+        self.known.save(put)
     }
 
     /// The directory as it was given.

@@ -10,7 +10,7 @@
 use std::collections::HashMap;
 use std::fs;
 use std::hash::{BuildHasher as _, RandomState};
-use std::io::{self, Write as _};
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -30,7 +30,7 @@ const MOST_MISSED: u8 = 8;
 pub(crate) const CAPABILITY: &str = "security.capability";
 
 /// What changes when a file does.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Stamp {
     device: u64,
     inode: u64,
@@ -78,8 +78,22 @@ struct State {
     kept_in: Option<PathBuf>,
     files: HashMap<(u64, u64), Known>,
     is_new: bool,
-    /// What each path was when its content was last told.
-    told: HashMap<PathBuf, Stamp>,
+    /// What each path was when its content was last told. Both as hashes: there may be a million.
+    told: HashMap<u64, u64>,
+    seed: RandomState,
+}
+
+impl State {
+    fn tell(&mut self, path: &Path, stamp: Stamp) {
+        let told = (self.seed.hash_one(path), self.seed.hash_one(stamp));
+        self.told.insert(told.0, told.1);
+    }
+
+    /// Whether what was told of a path last is this; `None` when nothing was.
+    fn was_told(&self, path: &Path, stamp: Stamp) -> Option<bool> {
+        let told = self.told.get(&self.seed.hash_one(path))?;
+        Some(*told == self.seed.hash_one(stamp))
+    }
 }
 
 impl KnownFiles {
@@ -122,19 +136,19 @@ impl KnownFiles {
         }
         known.seen = true;
         let content = known.content();
-        state.told.insert(path.to_owned(), stamp);
+        state.tell(path, stamp);
         Some(content)
     }
 
     /// Told what a file is before it is read.
     pub(crate) fn begin(&self, path: &Path, stamp: Stamp) {
-        self.state().told.insert(path.to_owned(), stamp);
+        self.state().tell(path, stamp);
     }
 
     /// Remembers what was read from a file that has this stamp now. Says whether it had it when the reading began.
     pub(crate) fn put(&self, path: &Path, stamp: Stamp, content: &FileContent) -> bool {
         let mut state = self.state();
-        if state.told.get(path) != Some(&stamp) {
+        if state.was_told(path, stamp) != Some(true) {
             return false;
         }
         let rests = stamp.changed < self.at_rest_since && stamp.modified < self.at_rest_since;
@@ -151,37 +165,28 @@ impl KnownFiles {
 
     /// Whether the file at a path has still the stamp that it had when its content was told.
     pub(crate) fn is_unchanged(&self, path: &Path, stamp: Stamp) -> bool {
-        let state = self.state();
-        let told = state.told.get(path);
-        told.is_none_or(|told| *told == stamp)
+        self.state().was_told(path, stamp) != Some(false)
     }
 
-    /// Keeps what is new. What several builds keep at once is what the last one knew.
-    pub(crate) fn save(&self) -> io::Result<()> {
+    /// Keeps what is new, by `put`, which writes a file at once or not at all. What several builds keep at once is what
+    /// the last one knew.
+    pub(crate) fn save(&self, put: &dyn Fn(&Path, &[u8]) -> io::Result<()>) -> io::Result<()> {
         let mut state = self.state();
         let Some(file) = state.kept_in.clone().filter(|_| state.is_new) else {
             return Ok(());
         };
         state.is_new = false;
         let kept = state.files.values_mut().filter_map(|known| {
-            known.missed = if known.seen { 0 } else { known.missed + 1 };
+            known.missed = if known.seen {
+                0
+            } else {
+                known.missed.saturating_add(1)
+            };
             (known.missed < MOST_MISSED).then_some(&*known)
         });
         let bytes = encode(kept);
-        let folder = file.parent().unwrap_or(Path::new("."));
-        fs::create_dir_all(folder)?;
-        let name = file.file_name().unwrap_or_default().to_string_lossy();
-        // The number of a process would not do: containers that share a folder each count their processes from 1. The
-        // standard library seeds its hash maps at random.
-        let random = RandomState::new().hash_one(0_u8);
-        let temporary = folder.join(format!(".{name}-{random:016x}"));
-        let written = fs::File::create_new(&temporary)
-            .and_then(|mut out| out.write_all(&bytes))
-            .and_then(|()| fs::rename(&temporary, &file));
-        if written.is_err() {
-            let _ = fs::remove_file(&temporary);
-        }
-        written
+        fs::create_dir_all(file.parent().unwrap_or(Path::new(".")))?;
+        put(&file, &bytes)
     }
 }
 

@@ -183,7 +183,11 @@ impl NativeEngine {
             }
         });
         // Without it the next build reads what this one has read; that is all.
-        let _ = request.context.save_known_files();
+        let put = |path: &Path, bytes: &[u8]| {
+            let put = self.store.put_file(path, bytes);
+            put.map_err(std::io::Error::other)
+        };
+        let _ = request.context.save_known_files(&put);
         let target = request.graph.stages.last().map(|stage| stage.index);
         let result = build
             .stages

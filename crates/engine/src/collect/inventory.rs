@@ -187,10 +187,6 @@ pub(crate) fn know_files(context: &Context, state: &Path) {
 fn known_files(state: &Path) -> Result<Vec<Item>, EngineError> {
     let mut items = Vec::new();
     for (name, path) in listed(&state.join(KNOWN_FILES))? {
-        // What begins with a dot is being written.
-        if name.starts_with('.') {
-            continue;
-        }
         let size = blocks(&path);
         items.push(item(
             format!("context {name}"),
