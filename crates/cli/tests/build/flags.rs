@@ -208,6 +208,20 @@ fn the_dockerfile_may_say_the_epoch() {
     assert!(refused.stderr.contains("SOURCE_DATE_EPOCH=today"));
 }
 
+/// It would have been pushed as `latest`.
+#[test]
+fn a_tag_has_no_digest() {
+    let lab = lab();
+    let name = format!("127.0.0.1:1/a@sha256:{}", "0".repeat(64));
+    let refused = lab.build(&["-t", &name, "--push"]);
+    assert_eq!(refused.code, Some(2), "{}", refused.stderr);
+    assert!(
+        refused.stderr.contains("has a digest"),
+        "{}",
+        refused.stderr
+    );
+}
+
 #[test]
 fn the_context_may_say_the_epoch() {
     let lab = lab();

@@ -505,13 +505,24 @@ fn pairs(given: &[String], settings: &Settings) -> BTreeMap<String, String> {
         .collect()
 }
 
+/// A name for what is built.
 fn parse_reference(flag: &str, text: &str) -> Result<Reference> {
-    text.parse()
+    let reference = text
+        .parse()
         .map_err(|error: launchway_model::ReferenceError| {
             let pointer = format!("{}^", " ".repeat(error.at));
             Failure::usage(
                 format!("{flag}: {error}\n  {text}\n  {pointer}"),
                 "a reference has the form HOST/NAME:TAG",
             )
-        })
+        })?;
+    match &reference {
+        Reference {
+            digest: Some(_), ..
+        } => Err(Failure::usage(
+            format!("{flag}: {reference} has a digest, and what is built has its own"),
+            "leave out what begins with the @",
+        )),
+        _ => Ok(reference),
+    }
 }

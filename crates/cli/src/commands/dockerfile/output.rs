@@ -445,6 +445,8 @@ mod tests {
 
     #[test]
     fn what_cannot_be_written_is_refused_with_a_reason() {
+        const DIGEST: &str = "type=image,name=x@sha256:\
+                              e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
         for (text, why) in [
             ("", "no type"),
             ("dest=x", "no type"),
@@ -462,6 +464,7 @@ mod tests {
             ("type=image,name=x:y,push-by-digest=true", "writes no tag"),
             ("type=oci,dest=x,tar=perhaps", "true or false"),
             ("type=image,name=UPPER", "UPPER"),
+            (DIGEST, "has a digest"),
             ("type=local,dest=x,mode=move", "mode is copy or delete"),
             ("type=tar,\"dest=x", "not closed"),
         ] {
