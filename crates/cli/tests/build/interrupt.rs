@@ -1,6 +1,7 @@
 //! A build that is stopped, gently or not, leaves no process, no mount and no half-made layer.
 
 use std::fs;
+use std::net::TcpListener;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -33,6 +34,30 @@ fn a_killed_build_takes_its_step_with_it() {
     // The next build works, from what the killed one left.
     lab.write("Dockerfile", &format!("{BUSYBOX}RUN echo done\n"));
     lab.digest(&[]);
+}
+
+/// A registry that takes the connection and never answers would be asked again and again.
+#[test]
+fn an_interrupted_push_is_given_up() {
+    let lab = Lab::new("FROM scratch\nCOPY f /f\n");
+    lab.write("f", "content");
+    let registry = TcpListener::bind("127.0.0.1:0").expect("listening");
+    let host = registry.local_addr().expect("an address");
+    let build = lab
+        .command(&["-t", &format!("{host}/a:1"), "--push"])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("starting launchway");
+    let asked = registry.accept().expect("it connects");
+    signal(&build, "INT");
+    // Without the registry the push would fail by itself.
+    std::thread::sleep(Duration::from_millis(200));
+    drop((asked, registry));
+    let output = build.wait_with_output().expect("waiting for launchway");
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(130), "{said}");
+    assert_eq!(output.stdout, b"", "nothing is told of what was not pushed");
 }
 
 /// Starts a build that sleeps in its second step. The number of seconds tells its process apart.

@@ -24,7 +24,7 @@ use launchway_engine::{BuildOptions, Cancellation};
 use launchway_model::{Platform, Reference};
 use launchway_oci::Origin;
 use launchway_registry::ClientEvent;
-use launchway_release::{Puller, single};
+use launchway_release::{Puller, ReleaseError, single};
 
 use self::compatible::CompatibleArguments;
 use self::input::{Given, Input};
@@ -259,8 +259,14 @@ fn build(arguments: &Build, settings: &Settings) -> Result {
     let events = reporter.on_build();
     let result = toolbox::block_on(&cancellation, async {
         let image = single::build(build, &puller, &builder.engine, &cancellation, events).await?;
+        // Who interrupts while layers are compressed or travel waits for neither.
+        let interrupted = || ReleaseError::Cancelled;
         let packed = match packs {
-            true => Some(image.pack(&puller, packing, &annotations).await?),
+            true => {
+                let pack = image.pack(&puller, packing, &annotations);
+                let packed = toolbox::unless(&cancellation, pack).await;
+                Some(packed.ok_or_else(interrupted)??)
+            }
             false => None,
         };
         let built = Built {
@@ -283,9 +289,11 @@ fn build(arguments: &Build, settings: &Settings) -> Result {
             (judged, written)
         });
         if written.is_ok()
-            && let Some(packed) = &packed
+            && let Some(packed) = packed.as_ref().filter(|_| !pushed.is_empty())
         {
-            packed.push(&puller, &pushed).await?;
+            let push = packed.push(&puller, &pushed);
+            let sent = toolbox::unless(&cancellation, push).await;
+            sent.ok_or_else(interrupted)??;
         }
         Ok((image, packed, judged, written))
     })?;
