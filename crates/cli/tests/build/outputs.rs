@@ -493,6 +493,26 @@ fn an_output_gives_the_image_a_name_of_its_own() {
     }
 }
 
+/// Without the tag, Docker would have an image that it does not find by its name.
+#[test]
+fn a_name_without_a_tag_is_latest_in_an_archive() {
+    let lab = Lab::new("FROM scratch\nCOPY f /f\n");
+    lab.write("f", "content");
+    let layout = lab.path("layout");
+    let output = format!("type=docker,tar=false,dest={}", layout.display());
+    lab.digest(&["-t", "app", "-o", &output]);
+    let index = fs::read(layout.join("index.json")).expect("reading");
+    let index: serde_json::Value = serde_json::from_slice(&index).expect("it is JSON");
+    let told = &index["manifests"][0]["annotations"];
+    assert_eq!(
+        told["io.containerd.image.name"],
+        "docker.io/library/app:latest"
+    );
+    assert_eq!(told["org.opencontainers.image.ref.name"], "latest");
+    let archive = lab.build(&["-t", "app", "-o", "type=docker,dest=-"]).stdout;
+    assert!(archive.contains(r#""RepoTags":["app:latest"]"#));
+}
+
 /// As /dev/stdout is one: to replace it would take it from the whole machine.
 #[test]
 fn links_are_written_through_and_stay() {

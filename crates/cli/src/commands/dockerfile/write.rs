@@ -16,6 +16,7 @@ use launchway_release::single::{PackedImage, SingleImage};
 use super::Result;
 use super::output::{Output, Sink, Target};
 use crate::failure::Failure;
+use crate::toolbox;
 
 /// What is looked at before anything is built, so that nobody waits for a build that cannot be
 /// written.
@@ -222,11 +223,12 @@ impl Built<'_> {
         Failure::caused(format!("cannot write {what}"), error)
     }
 
-    /// The image under the names that its output gives it, or else under those of --tag.
+    /// The image under the names that its output gives it, or else under those of --tag; in full, or `docker load` would
+    /// give it a name that nothing finds.
     fn archive_images(&self, own: &[Reference]) -> Vec<ArchiveImage> {
         let descriptor = self.packed.map(|packed| packed.descriptor.clone());
         let names = if own.is_empty() { self.names } else { own };
-        let names = names.iter().map(ToString::to_string).collect();
+        let names = names.iter().map(toolbox::image_name).collect();
         descriptor
             .map(|descriptor| ArchiveImage { descriptor, names })
             .into_iter()
