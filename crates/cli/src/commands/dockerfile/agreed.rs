@@ -9,6 +9,7 @@ use launchway_release::single::PushTo;
 use super::Result;
 use super::output::{Output, Target};
 use crate::failure::Failure;
+use crate::toolbox;
 
 /// Where to push to: the names of the outputs that push, or else those of --tag.
 pub(super) fn pushed(flag: bool, outputs: &[Output], tags: &[Reference]) -> Result<Vec<PushTo>> {
@@ -66,6 +67,35 @@ pub(super) fn pushed(flag: bool, outputs: &[Output], tags: &[Reference]) -> Resu
     Ok(once)
 }
 
+/// The names that other programs are told, in full as Docker has them: where it was pushed, or else those of
+/// --tag, or else those of single outputs. Under a digest alone it has no tag.
+pub(super) fn names(pushed: &[PushTo], tags: &[Reference], outputs: &[Output]) -> Vec<String> {
+    if !pushed.is_empty() {
+        let names = pushed.iter().map(|place| match place.by_digest {
+            true => place.reference.to_string(),
+            false => toolbox::image_name(&place.reference),
+        });
+        return names.collect();
+    }
+    let own = outputs.iter().flat_map(|output| match &output.to {
+        Target::Image { names, .. }
+        | Target::Archive { names, .. }
+        | Target::Layout { names, .. } => names.as_slice(),
+        Target::Tar { .. } | Target::Local { .. } | Target::CacheOnly => &[],
+    });
+    let mut found = Vec::new();
+    let wanted: Vec<&Reference> = match tags {
+        [] => own.collect(),
+        tags => tags.iter().collect(),
+    };
+    for name in wanted.into_iter().map(toolbox::image_name) {
+        if !found.contains(&name) {
+            found.push(name);
+        }
+    }
+    found
+}
+
 /// The one compression of the layers: outputs may name it, and have to agree.
 pub(super) fn packing(flag: &str, outputs: &[Output]) -> Result<Packing> {
     let mut named = outputs.iter().filter_map(|output| output.compression);
@@ -111,4 +141,42 @@ pub(super) fn rewrite_timestamps(outputs: &[Output], options: &mut BuildOptions)
         options.epoch_is_asked = false;
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::commands::dockerfile::output::parse;
+
+    #[test]
+    fn names_are_told_in_full() {
+        let reference = |text: &str| -> Reference { text.parse().expect("a name") };
+        let output = |text: &str| match parse(text) {
+            Ok(output) => output,
+            Err(_) => panic!("{text}"),
+        };
+        let outputs = [
+            output("type=oci,dest=x,name=own"),
+            output("type=image,name=own"),
+            output("type=image,name=h.example/more:2"),
+        ];
+        assert_eq!(names(&[], &[], &[]), Vec::<String>::new());
+        assert_eq!(
+            names(&[], &[], &outputs),
+            ["docker.io/library/own:latest", "h.example/more:2"]
+        );
+        let tags = [reference("a"), reference("b:1")];
+        assert_eq!(
+            names(&[], &tags, &outputs),
+            ["docker.io/library/a:latest", "docker.io/library/b:1"]
+        );
+        let pushed = [false, true].map(|by_digest| PushTo {
+            reference: reference("h.example/c"),
+            by_digest,
+        });
+        assert_eq!(
+            names(&pushed, &tags, &outputs),
+            ["h.example/c:latest", "h.example/c"]
+        );
+    }
 }

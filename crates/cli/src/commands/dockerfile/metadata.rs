@@ -3,7 +3,6 @@
 use std::io::Write as _;
 use std::path::Path;
 
-use launchway_model::Reference;
 use launchway_release::single::PackedImage;
 
 use super::Result;
@@ -20,7 +19,7 @@ pub(super) fn image_id(image: &PackedImage) -> String {
 }
 
 /// The keys that buildx writes and others read. Without an image there is nothing to say.
-pub(super) fn metadata(image: Option<&PackedImage>, names: &[&Reference]) -> serde_json::Value {
+pub(super) fn metadata(image: Option<&PackedImage>, names: &[String]) -> serde_json::Value {
     let mut told = serde_json::Map::new();
     if let Some(image) = image {
         if let Some(config) = image.config_digest() {
@@ -38,7 +37,6 @@ pub(super) fn metadata(image: Option<&PackedImage>, names: &[&Reference]) -> ser
             image.digest().to_string().into(),
         );
         if !names.is_empty() {
-            let names: Vec<String> = names.iter().map(ToString::to_string).collect();
             told.insert("image.name".to_owned(), names.join(",").into());
         }
     }

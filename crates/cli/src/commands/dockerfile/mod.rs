@@ -308,10 +308,7 @@ fn build(arguments: &Build, settings: &Settings) -> Result {
         metadata::write(path, &metadata::image_id(packed))?;
     }
     if let Some(path) = &arguments.metadata_file {
-        let names: Vec<&Reference> = match pushed.as_slice() {
-            [] => references.iter().collect(),
-            pushed => pushed.iter().map(|place| &place.reference).collect(),
-        };
+        let names = agreed::names(&pushed, &references, &outputs);
         let told = metadata::metadata(packed.as_ref(), &names);
         let text = serde_json::to_string_pretty(&told).expect("a JSON value always serialises");
         metadata::write(path, &format!("{text}\n"))?;
