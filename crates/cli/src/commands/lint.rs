@@ -2,7 +2,7 @@
 
 use clap::Args;
 use launchway_lint::{Allow, Glob, Level, Limit, Policy, Report, Rule, lint, parse_bytes, to_json};
-use launchway_release::{Survey, survey};
+use launchway_release::{Survey, Surveyed, survey};
 use launchway_transfer::{Places, Unpacked, image, unpacked};
 use serde_json::{Value, json};
 
@@ -162,12 +162,7 @@ pub(crate) fn run(arguments: &Arguments, settings: &Settings) -> Result {
             eprintln!("warning: --allow {} {path} allowed nothing", allow.rule);
         }
     }
-    if surveyed.passed_over > 0 {
-        eprintln!(
-            "warning: {} were not looked through for secrets, because there are so many",
-            count(surveyed.passed_over, "file", "files")
-        );
-    }
+    eprint!("{}", passed_over(&surveyed));
     if report.is_passed() {
         return Ok(());
     }
@@ -188,6 +183,17 @@ pub(super) fn told(report: &Report, style: &Style) -> String {
     }
     text.push_str(&format!("\n{}\n", show_lint::summary(report)));
     text
+}
+
+/// A warning about what was not read.
+pub(super) fn passed_over(surveyed: &Surveyed) -> String {
+    match surveyed.passed_over {
+        0 => String::new(),
+        number => format!(
+            "warning: {} were not looked through for secrets, because there are so many\n",
+            count(number, "file", "files")
+        ),
+    }
 }
 
 /// How many of an image's layers are those of its base.

@@ -1,25 +1,41 @@
-//! What images are held to, in a line of the plan.
+//! What images are held to, in lines of the plan.
+
+use std::collections::BTreeMap;
 
 use launchway_lint::{Limit, Policy};
+use launchway_model::Platform;
 use launchway_plan::Plan;
 
 use crate::report::text::{count, size};
 
-/// For each image that is judged, its name and what it is held to.
+/// For each image that is judged, its name and what it is held to, on each platform where they differ.
 pub(super) fn held_to(plan: &Plan) -> Vec<String> {
     let mut told: Vec<String> = Vec::new();
     for node in &plan.graph.nodes {
-        let policy = node
-            .lint
-            .as_ref()
-            .and_then(|lint| lint.policies.values().next());
-        let Some(policy) = policy else { continue };
-        let line = format!("{}: {}", node.image, words(policy));
-        if !told.contains(&line) {
-            told.push(line);
+        let Some(lint) = &node.lint else { continue };
+        for line in lines(node.image.as_str(), &lint.policies) {
+            if !told.contains(&line) {
+                told.push(line);
+            }
         }
     }
     told
+}
+
+fn lines(image: &str, policies: &BTreeMap<Platform, Policy>) -> Vec<String> {
+    let told = policies.iter();
+    let told: Vec<_> = told
+        .map(|(platform, policy)| (platform, words(policy)))
+        .collect();
+    match told.as_slice() {
+        [(_, first), rest @ ..] if rest.iter().all(|(_, words)| words == first) => {
+            vec![format!("{image}: {first}")]
+        }
+        told => told
+            .iter()
+            .map(|(platform, words)| format!("{image} ({platform}): {words}"))
+            .collect(),
+    }
 }
 
 fn words(policy: &Policy) -> String {
@@ -76,5 +92,32 @@ mod tests {
         policy = Policy::default();
         policy.budgets.wasted = Some(Limit::Bytes(50_000_000));
         assert_eq!(words(&policy), "at most 50.0 MB wasted");
+    }
+
+    #[test]
+    fn platforms_are_told_apart_where_they_differ() {
+        let policy = Policy::default();
+        let platform = |name: &str| -> Platform { name.parse().unwrap() };
+        let mut policies = BTreeMap::from([
+            (platform("linux/amd64"), policy.clone()),
+            (platform("linux/arm64"), policy.clone()),
+        ]);
+        assert_eq!(lines("box", &policies), ["box: no budget"]);
+        let larger = Budgets {
+            size: Some(2_000_000),
+            ..policy.budgets.clone()
+        };
+        let larger = Policy {
+            budgets: larger,
+            ..policy
+        };
+        policies.insert(platform("linux/arm64"), larger);
+        assert_eq!(
+            lines("box", &policies),
+            [
+                "box (linux/amd64): no budget",
+                "box (linux/arm64): at most 2.0 MB large"
+            ]
+        );
     }
 }

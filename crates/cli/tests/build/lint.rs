@@ -69,6 +69,7 @@ fn a_build_is_judged_before_it_goes_anywhere() {
         "error[secret-file]",
         "made by layer",
         "does not pass: linux/",
+        ": it has secret-file (",
     ] {
         assert!(
             refused.stderr.contains(words),
@@ -86,6 +87,12 @@ fn a_build_is_judged_before_it_goes_anywhere() {
         passed.stderr
     );
     assert!(layout.exists());
+    let quiet = lab.build(&["--lint", "--quiet"]);
+    assert_eq!((quiet.code, quiet.stderr.as_str()), (Some(0), ""));
+    let several = lab.build(&["--lint", "--platform=linux/amd64,linux/arm64"]);
+    for words in ["\nlinux/arm64\n\nlayer ", "linux/amd64\n\nlayer "] {
+        assert!(several.stderr.contains(words), "{}", several.stderr);
+    }
     let mut command = lab.command(&flags);
     let told = outcome(command.args(["--format", "json"]));
     let lines = told
@@ -100,6 +107,7 @@ fn a_build_is_judged_before_it_goes_anywhere() {
         (&linted["passed"], &linted["findings"]),
         (&true.into(), &Vec::<Value>::new().into())
     );
+    assert_eq!(linted["passed-over"], 0);
 }
 
 const WASTEFUL: &str = r#"ARG NPM_TOKEN

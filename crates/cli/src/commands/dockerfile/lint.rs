@@ -7,7 +7,7 @@ use launchway_release::{Survey, survey};
 use serde_json::{Value, json};
 
 use super::Result;
-use crate::commands::lint::told;
+use crate::commands::lint::{passed_over, told};
 use crate::failure::{Exit, Failure};
 use crate::report::text::clean;
 use crate::settings::Settings;
@@ -54,6 +54,7 @@ pub(super) fn judge(
     let mut judged = Judged::nothing();
     let policy = Policy::default();
     let mut refused = Vec::new();
+    let several = image.images().len() > 1;
     for (at, (platform, image)) in image.images().iter().enumerate() {
         let sizes = packed.map_or_else(
             || image.layers.iter().map(|layer| layer.size).collect(),
@@ -78,13 +79,15 @@ pub(super) fn judge(
         };
         let report = lint(&surveyed.image, &policy);
         if !report.is_passed() {
-            refused.push(format!("{platform} has {}", clean(&report.why())));
+            refused.push(format!("{platform}: {}", clean(&report.why())));
         }
         if settings.json {
             let mut event = json!({
                 "event": "linted",
                 "time": toolbox::now(),
                 "platform": platform.to_string(),
+                "read": surveyed.read,
+                "passed-over": surveyed.passed_over,
             });
             if let (Value::Object(all), Value::Object(more)) =
                 (&mut event, to_json(&report, &policy))
@@ -98,7 +101,12 @@ pub(super) fn judge(
                 columns: COLUMNS,
                 paths: PATHS,
             };
+            if several {
+                let apart = if at == 0 { "" } else { "\n" };
+                judged.told.push_str(&format!("{apart}{platform}\n\n"));
+            }
             judged.told.push_str(&told(&report, &style));
+            judged.told.push_str(&passed_over(&surveyed));
         }
     }
     if !refused.is_empty() {

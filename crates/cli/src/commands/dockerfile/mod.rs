@@ -302,7 +302,9 @@ fn build(arguments: &Build, settings: &Settings) -> Result {
         result.map_err(|error| Failure::release(&error, &sources))?;
     warn(&image.warnings, &sources, settings);
     drop(held);
-    judged.tell(settings);
+    if settings.json || written.is_err() || !matches!(settings.progress, Progress::Quiet) {
+        judged.tell(settings);
+    }
     written?;
     if let (Some(path), Some(packed)) = (&arguments.iidfile, &packed) {
         metadata::write(path, &metadata::image_id(packed))?;
