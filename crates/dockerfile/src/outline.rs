@@ -1,11 +1,17 @@
 //! What can be said of a Dockerfile without building it: its targets, and what one of them takes.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use launchway_diagnostics::{Diagnostic, Span};
 
 use crate::graph::globals::Globals;
-use crate::{ArgDef, BuildInputs, Dockerfile, InstructionKind, RunMount, Written, expand, resolve};
+use crate::graph::known::KnownVariables;
+use crate::graph::variables_from;
+use crate::graph::walk::Walk;
+use crate::{
+    ArgDef, BuildInputs, Dockerfile, InstructionKind, ResolvedStage, RunMount, Written, expand,
+    resolve,
+};
 
 /// A stage that can be built.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -38,7 +44,7 @@ pub struct Outline {
 pub struct OutlineArg {
     pub name: String,
     pub description: Option<String>,
-    /// The value it has in this build; none when it is empty.
+    /// The value it has in this build; none when it is empty, or made of what only an image knows.
     pub value: Option<String>,
     pub statement: Span,
 }
@@ -95,8 +101,10 @@ pub fn outline(file: &Dockerfile, build: &BuildInputs<'_>) -> Result<Outline, Ve
             }
         }
     }
-    for resolved in &graph.stages {
-        found.stage(&file.stages[resolved.index].instructions);
+    let mut variables = BTreeMap::new();
+    for stage in &graph.stages {
+        let before = variables_from(&stage.base, &variables);
+        variables.insert(stage.index, found.stage(file, stage, before));
     }
     let target = graph.stages.last().map(|stage| &file.stages[stage.index]);
     let name = target
@@ -131,32 +139,47 @@ struct Found<'a> {
 }
 
 impl Found<'_> {
-    fn stage(&mut self, instructions: &[crate::Instruction]) {
-        let mut values: BTreeMap<String, String> = BTreeMap::new();
-        for instruction in instructions {
+    /// What a stage takes; gives its variables at its end.
+    fn stage(
+        &mut self,
+        file: &Dockerfile,
+        stage: &ResolvedStage,
+        before: KnownVariables,
+    ) -> KnownVariables {
+        let escape = self.escape;
+        let mut walk = Walk {
+            escape,
+            build_args: self.build.build_args,
+            globals: self.globals,
+            variables: before,
+            declared: &mut BTreeSet::new(),
+            context_sources: &mut Vec::new(),
+            unpinned_urls: &mut Vec::new(),
+            problems: &mut Vec::new(),
+        };
+        if stage.replaced {
+            return walk.variables;
+        }
+        let own = &file.stages[stage.index].instructions;
+        for instruction in stage.triggers.iter().chain(own) {
             match &instruction.kind {
                 InstructionKind::Arg(definitions) => {
                     for definition in definitions {
-                        self.declare(definition, &instruction.written, &mut values);
+                        walk.declare(definition);
+                        self.declare(definition, &instruction.written, &walk.variables);
                     }
                 }
-                InstructionKind::Env(pairs) => {
-                    for (name, value) in pairs {
-                        let lookup = |name: &str| values.get(name).cloned();
-                        if let Ok(value) = expand(value, self.escape, &lookup) {
-                            values.insert(name.value.clone(), value);
-                        }
-                    }
-                }
+                InstructionKind::Env(_) => walk.instruction(instruction),
                 InstructionKind::Run(run) => {
                     for mount in &run.mounts {
-                        let lookup = |name: &str| values.get(name).cloned();
-                        let resolved = mount.resolve(&|word| expand(word, self.escape, &lookup));
+                        let resolved = walk
+                            .variables
+                            .expand(|lookup| mount.resolve(&|word| expand(word, escape, lookup)));
                         let (needs, id, required) = match resolved {
-                            Ok(RunMount::Secret { id, required, .. }) => {
+                            Some(Ok(RunMount::Secret { id, required, .. })) => {
                                 (&mut self.secrets, id, required)
                             }
-                            Ok(RunMount::Ssh { id, required, .. }) => {
+                            Some(Ok(RunMount::Ssh { id, required, .. })) => {
                                 (&mut self.agents, id, required)
                             }
                             _ => continue,
@@ -172,33 +195,18 @@ impl Found<'_> {
                 _ => {}
             }
         }
+        walk.variables
     }
 
-    fn declare(
-        &mut self,
-        definition: &ArgDef,
-        written: &Written,
-        values: &mut BTreeMap<String, String>,
-    ) {
+    fn declare(&mut self, definition: &ArgDef, written: &Written, variables: &KnownVariables) {
         let name = &definition.name.value;
-        let given = self.build.build_args.get(name).cloned();
-        let global = self.globals.values().get(name).cloned();
-        let value = match (&given, &definition.default) {
-            (Some(_), _) => given.clone(),
-            (None, Some(default)) => {
-                let lookup = |name: &str| values.get(name).cloned();
-                expand(default, self.escape, &lookup).ok()
-            }
-            (None, None) => global,
-        };
-        if let Some(value) = &value {
-            values.insert(name.clone(), value.clone());
-        }
         // What has its value from before the first FROM is told there.
-        let is_inherited = definition.default.is_none() && self.globals.is_declared(name);
-        if !is_inherited {
-            self.arg(definition, written, value);
+        if definition.default.is_none() && self.globals.is_declared(name) {
+            return;
         }
+        let has_value = definition.default.is_some() || self.build.build_args.contains_key(name);
+        let value = variables.value(name).filter(|_| has_value);
+        self.arg(definition, written, value.map(str::to_owned));
     }
 
     fn arg(&mut self, definition: &ArgDef, written: &Written, value: Option<String>) {
@@ -226,8 +234,6 @@ fn description(written: &Written, name: &str) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeSet;
-
     use launchway_diagnostics::SourceMap;
     use launchway_model::Platform;
 
@@ -315,6 +321,30 @@ FROM scratch
             .map(|agent| (agent.id.as_str(), agent.required))
             .collect();
         assert_eq!(agents, [("default", false)]);
+    }
+
+    #[test]
+    fn variables_of_stages_below_and_triggers_count() {
+        let text = "FROM scratch AS base\nENV X=1 Y=${X}2\nONBUILD ARG T=t$X\nFROM base\nARG B=${X}b$Y\n\
+                    RUN --mount=type=secret,id=s$X x\nFROM elsewhere\n";
+        let mut sources = SourceMap::new();
+        let parsed = crate::parse(sources.add("Dockerfile", text), text);
+        let platform: Platform = "linux/amd64".parse().unwrap();
+        let build = BuildInputs {
+            target: Some("1"),
+            build_args: &BTreeMap::new(),
+            platform: &platform,
+            build_platform: &platform,
+            named_contexts: &BTreeSet::new(),
+        };
+        let outline = outline(&parsed.dockerfile.unwrap(), &build).unwrap();
+        let args = outline.args.iter();
+        let args: Vec<_> = args
+            .map(|arg| (arg.name.as_str(), arg.value.as_deref().unwrap_or_default()))
+            .collect();
+        assert_eq!(args, [("T", "t1"), ("B", "1b2")]);
+        let secrets: Vec<_> = outline.secrets.iter().map(|need| &*need.id).collect();
+        assert_eq!(secrets, ["s1"]);
     }
 
     #[test]

@@ -66,6 +66,11 @@ impl KnownVariables {
         self.values.keys().map(String::as_str)
     }
 
+    /// What a name stands for; nothing when that is not known.
+    pub(crate) fn value(&self, name: &str) -> Option<&str> {
+        self.values.get(name)?.as_deref()
+    }
+
     /// `ENV`.
     pub(crate) fn set(&mut self, name: &str, value: Option<String>) {
         self.of_image.insert(name.to_owned(), value.clone());

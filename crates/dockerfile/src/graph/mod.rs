@@ -7,7 +7,7 @@ mod canonical;
 pub(crate) mod globals;
 pub(crate) mod known;
 pub(crate) mod references;
-mod walk;
+pub(crate) mod walk;
 
 #[cfg(test)]
 mod tests;
@@ -162,14 +162,7 @@ pub fn resolve_knowing(
         for (base, span, platform) in bases.into_iter().chain(sources) {
             add_external(&mut graph.external, base, platform, span);
         }
-        let before = match &found.base {
-            StageBase::Stage(base) => variables
-                .get(base)
-                .map(KnownVariables::for_next_stage)
-                .unwrap_or_default(),
-            StageBase::Scratch => KnownVariables::of_an_empty_image(),
-            StageBase::Named(_) | StageBase::External(_) => KnownVariables::of_an_unknown_image(),
-        };
+        let before = variables_from(&found.base, &variables);
         let mut walk = Walk {
             escape: file.directives.escape,
             build_args: inputs.build_args,
@@ -203,6 +196,21 @@ pub fn resolve_knowing(
     }
     graph.warnings.extend(problems);
     Ok(graph)
+}
+
+/// What a stage starts with, by what the stages before it ended with.
+pub(crate) fn variables_from(
+    base: &StageBase,
+    of_stages: &BTreeMap<usize, KnownVariables>,
+) -> KnownVariables {
+    match base {
+        StageBase::Stage(base) => of_stages
+            .get(base)
+            .map(KnownVariables::for_next_stage)
+            .unwrap_or_default(),
+        StageBase::Scratch => KnownVariables::of_an_empty_image(),
+        StageBase::Named(_) | StageBase::External(_) => KnownVariables::of_an_unknown_image(),
+    }
 }
 
 /// A stage that is needed, and what its names stand for.

@@ -15,15 +15,15 @@ use crate::{
     expand_keep_quotes, expand_words, git_source, is_http_source,
 };
 
-pub(super) struct Walk<'a> {
-    pub(super) escape: char,
-    pub(super) build_args: &'a BTreeMap<String, String>,
-    pub(super) globals: &'a Globals,
-    pub(super) variables: KnownVariables,
-    pub(super) declared: &'a mut BTreeSet<String>,
-    pub(super) context_sources: &'a mut Vec<ContextSource>,
-    pub(super) unpinned_urls: &'a mut Vec<Span>,
-    pub(super) problems: &'a mut Vec<Diagnostic>,
+pub(crate) struct Walk<'a> {
+    pub(crate) escape: char,
+    pub(crate) build_args: &'a BTreeMap<String, String>,
+    pub(crate) globals: &'a Globals,
+    pub(crate) variables: KnownVariables,
+    pub(crate) declared: &'a mut BTreeSet<String>,
+    pub(crate) context_sources: &'a mut Vec<ContextSource>,
+    pub(crate) unpinned_urls: &'a mut Vec<Span>,
+    pub(crate) problems: &'a mut Vec<Diagnostic>,
 }
 
 /// How sources are taken from the build context.
@@ -35,7 +35,7 @@ struct OfContext<'a> {
 }
 
 impl Walk<'_> {
-    pub(super) fn instruction(&mut self, instruction: &Instruction) {
+    pub(crate) fn instruction(&mut self, instruction: &Instruction) {
         match &instruction.kind {
             InstructionKind::Arg(definitions) => {
                 for definition in definitions {
@@ -122,7 +122,8 @@ impl Walk<'_> {
         }
     }
 
-    fn declare(&mut self, definition: &ArgDef) {
+    /// One definition of `ARG`.
+    pub(crate) fn declare(&mut self, definition: &ArgDef) {
         let name = &definition.name.value;
         self.declared.insert(name.clone());
         if let Some(given) = self.build_args.get(name) {
