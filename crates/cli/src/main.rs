@@ -24,8 +24,10 @@ fn main() -> ExitCode {
     // A step of a build runs in a helper process, which is this program under another name.
     launchway_sandbox::run_if_helper();
     allow_many_files();
-    let arguments = commands::Launchway::parse();
-    commands::run(arguments)
+    match commands::Launchway::try_parse() {
+        Ok(arguments) => commands::run(arguments),
+        Err(error) => commands::meant(error).exit(),
+    }
 }
 
 /// A connection takes up to three descriptors, and a walk down a tree one for each directory; the usual soft limit of

@@ -20,6 +20,7 @@ mod verify;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
+use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::failure::Failure;
@@ -164,6 +165,23 @@ pub(crate) fn run(arguments: Launchway) -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => failure.report(colour),
     }
+}
+
+/// What is wrong with a command line, with a word to those who know another builder.
+pub(crate) fn meant(mut error: clap::Error) -> clap::Error {
+    let named = match error.get(ContextKind::InvalidSubcommand) {
+        Some(ContextValue::String(name)) if error.kind() == ErrorKind::InvalidSubcommand => name,
+        _ => return error,
+    };
+    if matches!(named.as_str(), "build" | "buildx" | "bake") {
+        let tips = [
+            "a Dockerfile is built with `launchway dockerfile build .`",
+            "a family of images is built, tested and published with `launchway release VERSION`",
+        ];
+        let tips = tips.map(|tip| tip.to_owned().into()).to_vec();
+        error.insert(ContextKind::Suggested, ContextValue::StyledStrs(tips));
+    }
+    error
 }
 
 /// The result of a command.

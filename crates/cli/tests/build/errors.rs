@@ -4,7 +4,7 @@ use std::io::{BufRead as _, BufReader, Write as _};
 use std::net::TcpListener;
 use std::os::unix::fs::symlink;
 
-use crate::lab::{BUSYBOX, Lab, Outcome, host_architecture, lacking};
+use crate::lab::{BUSYBOX, Lab, Outcome, host_architecture, lacking, outcome};
 
 /// A Dockerfile that cannot be built, and what is in its context.
 struct Case {
@@ -149,6 +149,17 @@ fn a_platform_that_does_not_run_here() {
         )
     };
     check(&Lab::new(case.dockerfile), &case);
+}
+
+/// As people type it who know other builders.
+#[test]
+fn build_alone_is_no_command() {
+    let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_launchway"));
+    let refused = outcome(command.args(["build", "-t", "a", "."]));
+    assert_eq!(refused.code, Some(2), "{}", refused.stderr);
+    for words in ["launchway dockerfile build .", "launchway release VERSION"] {
+        assert!(refused.stderr.contains(words), "{}", refused.stderr);
+    }
 }
 
 fn check(lab: &Lab, case: &Case) {

@@ -346,7 +346,6 @@ pub fn sources(instruction: &Instruction) -> impl Iterator<Item = (&Spanned<Stri
 }
 
 fn find_target(file: &Dockerfile, inputs: &BuildInputs<'_>) -> Result<usize, Diagnostic> {
-    let names = || file.stages.iter().filter_map(|stage| stage.name.as_ref());
     let index = match inputs.target {
         None => Some(file.stages.len() - 1),
         Some(target) => references::last_named(file, target).or_else(|| {
@@ -360,16 +359,29 @@ fn find_target(file: &Dockerfile, inputs: &BuildInputs<'_>) -> Result<usize, Dia
         let place = file.stages[file.stages.len() - 1].span;
         let mut problem =
             Diagnostic::error(codes::UNKNOWN_TARGET, message).at(place, "the last of its stages");
-        let lower = target.to_lowercase();
-        let listed: Vec<&str> = names().map(|name| name.as_str()).collect();
-        if let Some(near) = closest(&lower, listed.iter().copied()) {
+        let names = file.stages.iter().filter_map(|stage| stage.name.as_ref());
+        let names = names.map(|name| name.as_str());
+        if let Some(near) = closest(&target.to_lowercase(), names) {
             problem = problem.help(format!("did you mean `{near}`?"));
-        } else if !listed.is_empty() {
-            problem = problem.note(format!("its stages are {}", listed.join(", ")));
         }
-        return Err(problem);
+        return Err(problem.note(format!("its stages are {}", listed(file))));
     };
     Ok(index)
+}
+
+/// The stages by their names, or else by their numbers, as `--target` takes them.
+fn listed(file: &Dockerfile) -> String {
+    /// Nobody reads more.
+    const MOST: usize = 30;
+    let names = file.stages.iter().map(|stage| match &stage.name {
+        Some(name) => name.value.clone(),
+        None => stage.index.to_string(),
+    });
+    let mut names: Vec<String> = names.take(MOST).collect();
+    if file.stages.len() > MOST {
+        names.push(format!("… and {} more", file.stages.len() - MOST));
+    }
+    names.join(", ")
 }
 
 fn add_external(

@@ -498,6 +498,21 @@ fn a_platform_of_a_misspelt_variable_is_told() {
 }
 
 #[test]
+fn a_target_that_is_not_there_is_told_with_those_that_are() {
+    let text = "FROM scratch AS base\nFROM base\nFROM base AS final\n";
+    for (target, meant) in [("nothing", None), ("finale", Some("did you mean `final`?"))] {
+        let problems = Case::new(text).target(target).resolve().unwrap_err();
+        assert_eq!(problems[0].help.first().map(String::as_str), meant);
+        assert_eq!(problems[0].notes, ["its stages are base, 1, final"]);
+    }
+    let many = Case::new(&"FROM scratch\n".repeat(40))
+        .target("x")
+        .resolve();
+    let told = &many.unwrap_err()[0].notes[0];
+    assert!(told.ends_with(" 28, 29, … and 10 more"), "{told}");
+}
+
+#[test]
 fn proxies_need_no_declaration() {
     assert!(is_proxy_arg("HTTP_PROXY") && is_proxy_arg("no_proxy"));
     assert!(!is_proxy_arg("PROXY"));
