@@ -163,8 +163,42 @@ async fn ask(
     }
 }
 
-/// A time of HTTP in seconds since 1970.
+/// A time of HTTP in seconds since 1970, as BuildKit reads it: only the old form of RFC 850, which has a date like
+/// `06-Nov-94`, may name another time zone than GMT, and none of them counts.
 fn seconds(text: &str) -> Option<i64> {
-    let time = httpdate::parse_http_date(text).ok()?;
+    let is_zone =
+        |word: &str| (3..=4).contains(&word.len()) && word.bytes().all(|b| b.is_ascii_uppercase());
+    let old = text
+        .rsplit_once(' ')
+        .filter(|(time, zone)| time.contains('-') && is_zone(zone))
+        .map(|(time, _)| format!("{time} GMT"));
+    let time = httpdate::parse_http_date(old.as_deref().unwrap_or(text)).ok()?;
     i64::try_from(time.duration_since(UNIX_EPOCH).ok()?.as_secs()).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_are_read_as_buildkit_reads_them() {
+        for text in [
+            "Sun, 06 Nov 1994 08:49:37 GMT",
+            "Sunday, 06-Nov-94 08:49:37 GMT",
+            "Sunday, 06-Nov-94 08:49:37 UTC",
+            "Sunday, 06-Nov-94 08:49:37 EST",
+            "Sun Nov  6 08:49:37 1994",
+        ] {
+            assert_eq!(seconds(text), Some(784_111_777), "{text}");
+        }
+        for text in [
+            "Sun, 06 Nov 1994 08:49:37 UTC",
+            "Sun, 06 Nov 1994 08:49:37 +0000",
+            "Sunday, 06-Nov-94 08:49:37 +0000",
+            "06-Nov-94 UTC",
+            "",
+        ] {
+            assert_eq!(seconds(text), None, "{text}");
+        }
+    }
 }
