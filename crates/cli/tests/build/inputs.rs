@@ -198,3 +198,12 @@ fn a_store_is_not_copied_into_itself() {
     lab.write(".dockerignore", "state\n");
     assert_eq!(build().0, Some(0));
 }
+
+#[test]
+fn what_is_too_large_for_a_dockerfile_is_not_read() {
+    let lab = Lab::new("");
+    let refused = lab.build_with_stdin(&["-"], &b"#".repeat(17 << 20));
+    let said = String::from_utf8_lossy(&refused.stderr);
+    assert_eq!(refused.status.code(), Some(2), "{said}");
+    assert!(said.contains("too large for a Dockerfile"), "{said}");
+}

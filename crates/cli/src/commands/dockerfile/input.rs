@@ -215,6 +215,8 @@ struct Received {
 }
 
 impl Received {
+    /// The largest Dockerfile that is sent, in bytes.
+    const LIMIT: u64 = 16 << 20;
     const FILE: &'static str = "context";
     const FOLDER: &'static str = "unpacked";
 
@@ -256,9 +258,14 @@ impl Received {
             ));
         } else {
             // Of a URL too, which then gives the Dockerfile whatever --file calls it.
-            let read = fs::read(&sent)
-                .map_err(|error| Failure::caused("cannot read the Dockerfile", &error))?;
-            (from.to_owned(), read)
+            let unread = |error| Failure::caused("cannot read the Dockerfile", &error);
+            if fs::metadata(&sent).map_err(unread)?.len() > Self::LIMIT {
+                return Err(Failure::usage(
+                    format!("what {from} gives is no archive, and too large for a Dockerfile"),
+                    "send a tar: plain, or with gzip, bzip2, xz or zstd",
+                ));
+            }
+            (from.to_owned(), fs::read(&sent).map_err(unread)?)
         };
         // The ignore rules are the business of who makes the archive, as in BuildKit.
         let context = Context::open(
