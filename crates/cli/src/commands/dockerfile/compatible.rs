@@ -15,10 +15,10 @@ pub(super) struct CompatibleArguments {
     /// Ask for the images of FROM again; always so, tags are looked up in every build
     #[arg(long)]
     pull: bool,
-    /// Where another builder's cache is; passed over, steps are kept in the local state directory
+    /// Where another builder's cache is; passed over, steps are kept in the state directory
     #[arg(long, value_name = "SOURCE")]
     cache_from: Vec<String>,
-    /// Where to leave the cache; passed over likewise
+    /// Where to leave the cache; passed over likewise: keep the state directory between runs
     #[arg(long, value_name = "DESTINATION")]
     cache_to: Vec<String>,
     /// Attestations: disabled=true is accepted, others are refused
@@ -120,12 +120,16 @@ impl CompatibleArguments {
                 "--squash is passed over, as by BuildKit: each step keeps its layer".to_owned(),
             );
         }
-        if !self.cache_from.is_empty() || !self.cache_to.is_empty() {
-            told.push(
-                "--cache-from and --cache-to are passed over: steps are kept in the state directory; \
-                 keep that between runs"
-                    .to_owned(),
-            );
+        for (flag, given) in [
+            ("--cache-from", &self.cache_from),
+            ("--cache-to", &self.cache_to),
+        ] {
+            if !given.is_empty() {
+                told.push(format!(
+                    "{flag} is passed over: steps are kept in the state directory; keep that folder from one run to \
+                     the next (--state-dir names it)"
+                ));
+            }
         }
         if let Some(builder) = &self.builder {
             told.push(format!(
