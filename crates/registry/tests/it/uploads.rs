@@ -1,6 +1,6 @@
 //! Uploads that break off, go on, or are cut into chunks.
 
-use launchway_registry::{ClientEvent, ErrorClass, PushOutcome};
+use launchway_registry::{ClientEvent, ErrorClass, PushOutcome, RegistryError};
 use launchway_testkit::http::{Answer, Seen, Server, Step};
 
 use crate::push::{UPLOADS, begun, blob, head};
@@ -29,6 +29,16 @@ pub(crate) fn status(at: u32, range: &str, next: u32) -> Step {
 
 pub(crate) fn last_put(seen: &[Seen]) -> &Seen {
     seen.iter().rev().find(|seen| seen.method == "PUT").unwrap()
+}
+
+/// What becomes of a blob that is pushed to a registry that takes these steps, and all of them.
+async fn pushed(bytes: &[u8], steps: Vec<Step>) -> Result<PushOutcome, RegistryError> {
+    let server = Server::start(steps).await;
+    let outcome = client()
+        .push_blob(&repository(&server, "a"), &blob(bytes), &[])
+        .await;
+    server.finish();
+    outcome
 }
 
 /// Whatever goes wrong, the whole body comes in the end, from its first byte.
@@ -67,81 +77,72 @@ async fn uploads_start_over() {
 #[tokio::test]
 async fn an_upload_whose_answer_got_lost_is_not_sent_again() {
     let bytes = content(1000);
-    let server = Server::start(vec![
-        head(&bytes, 404),
-        post(1),
-        put(1, Answer::reset()),
-        head(&bytes, 200),
-    ])
-    .await;
-    let outcome = client()
-        .push_blob(&repository(&server, "a"), &blob(&bytes), &[])
-        .await;
-    assert_eq!(outcome, Ok(PushOutcome::Uploaded));
-    server.finish();
+    let outcome = pushed(
+        &bytes,
+        vec![
+            head(&bytes, 404),
+            post(1),
+            put(1, Answer::reset()),
+            head(&bytes, 200),
+        ],
+    );
+    assert_eq!(outcome.await, Ok(PushOutcome::Uploaded));
 }
 
 /// The registry stored the blob and then said nothing, each time.
 #[tokio::test]
 async fn the_answer_to_the_last_try_may_be_lost_too() {
     let bytes = content(1000);
-    let server = Server::start(vec![
-        head(&bytes, 404).times(3),
-        post(1),
-        put(1, Answer::reset()),
-        status(1, "0-0", 2),
-        put(2, Answer::reset()),
-        status(2, "0-0", 3),
-        put(3, Answer::reset()),
-        head(&bytes, 200),
-    ])
-    .await;
-    let outcome = client()
-        .push_blob(&repository(&server, "a"), &blob(&bytes), &[])
-        .await;
-    assert_eq!(outcome, Ok(PushOutcome::Uploaded));
-    server.finish();
+    let outcome = pushed(
+        &bytes,
+        vec![
+            head(&bytes, 404).times(3),
+            post(1),
+            put(1, Answer::reset()),
+            status(1, "0-0", 2),
+            put(2, Answer::reset()),
+            status(2, "0-0", 3),
+            put(3, Answer::reset()),
+            head(&bytes, 200),
+        ],
+    );
+    assert_eq!(outcome.await, Ok(PushOutcome::Uploaded));
 }
 
 #[tokio::test]
 async fn what_beginning_took_is_not_held_against_sending() {
     let bytes = content(1000);
-    let fails = || Step::new("POST", UPLOADS, Answer::status(504));
-    let server = Server::start(vec![
-        head(&bytes, 404).always(),
-        fails(),
-        fails(),
-        post(1),
-        put(1, Answer::status(500)),
-        status(1, "0-0", 2),
-        put(2, Answer::status(500)),
-        status(2, "0-0", 3),
-        put(3, Answer::status(201)),
-    ])
-    .await;
-    let outcome = client()
-        .push_blob(&repository(&server, "a"), &blob(&bytes), &[])
-        .await;
-    assert_eq!(outcome, Ok(PushOutcome::Uploaded));
-    server.finish();
+    let fails = Step::new("POST", UPLOADS, Answer::status(504)).times(2);
+    let outcome = pushed(
+        &bytes,
+        vec![
+            head(&bytes, 404).always(),
+            fails,
+            post(1),
+            put(1, Answer::status(500)),
+            status(1, "0-0", 2),
+            put(2, Answer::status(500)),
+            status(2, "0-0", 3),
+            put(3, Answer::status(201)),
+        ],
+    );
+    assert_eq!(outcome.await, Ok(PushOutcome::Uploaded));
 }
 
 /// A registry that lets us begin each time, and takes nothing, does not keep us for ever.
 #[tokio::test]
 async fn beginning_anew_is_no_progress() {
     let bytes = content(1000);
-    let server = Server::start(vec![
-        head(&bytes, 404).always(),
-        Step::new("POST", UPLOADS, begun("/up/1")).times(3),
-        put(1, Answer::status(404)).times(3),
-    ])
-    .await;
-    let error = client()
-        .push_blob(&repository(&server, "a"), &blob(&bytes), &[])
-        .await
-        .unwrap_err();
+    let outcome = pushed(
+        &bytes,
+        vec![
+            head(&bytes, 404).always(),
+            Step::new("POST", UPLOADS, begun("/up/1")).times(3),
+            put(1, Answer::status(404)).times(3),
+        ],
+    );
+    let error = outcome.await.unwrap_err();
     assert_eq!((error.class, error.attempts), (ErrorClass::Transient, 3));
-    server.finish();
 }
 
 /// After a break the registry says how far it is, and what it says is believed when it can be.

@@ -133,8 +133,7 @@ fn push(
     }
 }
 
-/// A value as text; what says nothing is the same as what is missing.
+/// A value as text. An empty list and none at all say the same, and are not the same.
 fn text(value: &Value) -> Option<String> {
-    // An empty list and none at all say the same, and are not the same.
     (!value.is_null()).then(|| value.to_string())
 }
