@@ -13,8 +13,37 @@ pub(crate) fn bare_list(words: &[String]) -> String {
 
 /// `["/bin/sh" "-c" "exit"]`.
 pub(crate) fn quoted_list(words: &[String]) -> String {
-    let quoted: Vec<String> = words.iter().map(|word| format!("{word:?}")).collect();
+    let quoted: Vec<String> = words.iter().map(|word| quoted(word)).collect();
     format!("[{}]", quoted.join(" "))
+}
+
+/// A word in quotes as Go writes it.
+fn quoted(word: &str) -> String {
+    let mut text = String::from("\"");
+    for c in word.chars() {
+        match c {
+            '"' | '\\' => text.extend(['\\', c]),
+            '\u{7}' => text.push_str("\\a"),
+            '\u{8}' => text.push_str("\\b"),
+            '\t' => text.push_str("\\t"),
+            '\n' => text.push_str("\\n"),
+            '\u{b}' => text.push_str("\\v"),
+            '\u{c}' => text.push_str("\\f"),
+            '\r' => text.push_str("\\r"),
+            '\0'..' ' | '\u{7f}' => text.push_str(&format!("\\x{:02x}", u32::from(c))),
+            _ if is_shown(c) => text.push(c),
+            '\0'..='\u{ffff}' => text.push_str(&format!("\\u{:04x}", u32::from(c))),
+            _ => text.push_str(&format!("\\U{:08x}", u32::from(c))),
+        }
+    }
+    text.push('"');
+    text
+}
+
+/// Whether a character that is no ASCII control can be seen, alone or on another one.
+fn is_shown(c: char) -> bool {
+    let on_another: String = ['x', c].iter().collect();
+    !on_another.escape_debug().skip(1).eq(c.escape_unicode())
 }
 
 /// `HEALTHCHECK {Test:[CMD-SHELL exit] Interval:5m0s …}`, as newer BuildKits have it.
@@ -128,5 +157,17 @@ mod tests {
         let words = ["a b", "\"c\"\n"].map(str::to_owned);
         assert_eq!(bare_list(&words[..1]), "[a b]");
         assert_eq!(quoted_list(&words), r#"["a b" "\"c\"\n"]"#);
+        // What BuildKit says of the same.
+        for (word, want) in [
+            ("a\u{1b}[0m", r#""a\x1b[0m""#),
+            ("e\u{301}", "\"e\u{301}\""),
+            ("\u{7}\u{b}", r#""\a\v""#),
+            ("it's \\", r#""it's \\""#),
+            ("\u{a0}\u{200b}", r#""\u00a0\u200b""#),
+            ("\0x\u{7f}", r#""\x00x\x7f""#),
+            ("\u{e0001}😀", r#""\U000e0001😀""#),
+        ] {
+            assert_eq!(quoted(word), want);
+        }
     }
 }
