@@ -307,7 +307,9 @@ fn decoded(text: &str) -> String {
     let mut out = Vec::new();
     let mut at = 0;
     while at < bytes.len() {
-        let pair = text.get(at + 1..at + 3).filter(|_| bytes[at] == b'%');
+        let pair = text
+            .get(at + 1..at + 3)
+            .filter(|pair| bytes[at] == b'%' && pair.bytes().all(|byte| byte.is_ascii_hexdigit()));
         match pair.and_then(|pair| u8::from_str_radix(pair, 16).ok()) {
             Some(byte) => {
                 out.push(byte);
@@ -482,6 +484,7 @@ mod tests {
             ("http://h/a%20b/", "a b", "http://h/a%20b/"),
             ("http://h/a%2Fb", "b", "http://h/a%2Fb"),
             ("http://h/%zz", "%zz", "http://h/%zz"),
+            ("http://h/%+f", "%+f", "http://h/%+f"),
             ("http://h/..", "__unnamed__", "http://h/.."),
             ("http://h?token=t", "__unnamed__", "http://h"),
         ] {
