@@ -9,10 +9,11 @@ use launchway_model::{ContentHasher, InputHash};
 use rustix::fs::{FlockOperation, flock};
 use rustix::io::Errno;
 
-use crate::EngineError;
 use crate::cache::touch;
+use crate::claim::wait_for;
 use crate::collect::cache_mount_name;
 use crate::native::Build;
+use crate::{Cancellation, EngineError};
 
 /// Where the directories of a cache mount are. One that is asked for with an owner or a mode is another one than that of
 /// the same id without, as with BuildKit: who asks for a directory of their own may write to it. So is one that begins
@@ -88,6 +89,7 @@ fn try_lock(file: &File, how: FlockOperation) -> io::Result<bool> {
 /// or of another, wait for the first: all of them shall write to the same one.
 pub(crate) fn make_once(
     directory: &Path,
+    cancellation: &Cancellation,
     fill: impl FnOnce(&Path) -> Result<(), EngineError>,
 ) -> Result<(), EngineError> {
     if directory.exists() {
@@ -96,8 +98,13 @@ pub(crate) fn make_once(
     let failed = || EngineError::io("create a cache mount");
     let with = |extension| directory.with_extension(extension);
     let door = File::create(with("new.lock")).map_err(failed())?;
-    rustix::io::retry_on_intr(|| flock(&door, FlockOperation::LockExclusive))
-        .map_err(|error| failed()(error.into()))?;
+    let enter = || {
+        let entered = try_lock(&door, FlockOperation::NonBlockingLockExclusive);
+        entered
+            .map(|entered| entered.then_some(()))
+            .map_err(failed())
+    };
+    wait_for(cancellation, enter, || {})?;
     if directory.exists() {
         return Ok(());
     }
@@ -149,7 +156,7 @@ mod tests {
                     let (directory, start, made) = (&directory, &start, &made);
                     scope.spawn(move || {
                         start.wait();
-                        make_once(directory, |_| {
+                        make_once(directory, &Cancellation::default(), |_| {
                             made.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
                             Ok(())
                         })
@@ -169,7 +176,18 @@ mod tests {
         let directory = folder.path().join("0");
         fs::create_dir(folder.path().join("0.new")).unwrap();
         fs::write(folder.path().join("0.new/half"), "").unwrap();
-        make_once(&directory, |_| Ok(())).unwrap();
+        make_once(&directory, &Cancellation::default(), |_| Ok(())).unwrap();
         assert_eq!(fs::read_dir(&directory).unwrap().count(), 0);
+    }
+
+    #[test]
+    fn who_waits_for_another_to_make_it_can_be_stopped() {
+        let folder = tempfile::tempdir().unwrap();
+        let door = File::create(folder.path().join("0.new.lock")).unwrap();
+        assert!(try_lock(&door, FlockOperation::NonBlockingLockExclusive).unwrap());
+        let cancellation = Cancellation::default();
+        cancellation.cancel();
+        let made = make_once(&folder.path().join("0"), &cancellation, |_| Ok(()));
+        assert!(matches!(made, Err(EngineError::Cancelled)));
     }
 }

@@ -9,7 +9,7 @@ use launchway_context::digest;
 use launchway_diagnostics::{Diagnostic, Span};
 use launchway_dockerfile::{CacheSharing, Run, RunMount, StageBase, expand};
 use launchway_model::{ContentHasher, InputHash};
-use launchway_oci::{EntryKind, Stack, Tree, WorkingLayer};
+use launchway_oci::{EntryKind, Stack, Tree, TreeEntry, WorkingLayer};
 use launchway_sandbox::{Content, LayersMount, MountSpec};
 use launchway_ssh::Forwarded;
 
@@ -19,7 +19,6 @@ use crate::copy::{CopyOptions, LayerBuilder};
 use crate::files::{absolute, below_root};
 use crate::named::SourceTree;
 use crate::native::{Build, StageState};
-use crate::over::Over;
 use crate::problems::{cannot_place, unreadable};
 use crate::{EngineError, Step, codes};
 
@@ -171,23 +170,13 @@ impl PreparedMounts {
                 RunMount::Secret {
                     id,
                     target,
-                    env,
                     required,
                     mode,
                     uid,
                     gid,
-                } => {
-                    let asked = Asked {
-                        id,
-                        target: target.as_deref(),
-                        required: *required,
-                        mode: *mode,
-                        owner: (uid.unwrap_or(0), gid.unwrap_or(0)),
-                        span,
-                    };
-                    self.open_secret(build, &asked, env.as_deref())?;
+                    ..
                 }
-                RunMount::Ssh {
+                | RunMount::Ssh {
                     id,
                     target,
                     required,
@@ -203,7 +192,12 @@ impl PreparedMounts {
                         owner: (uid.unwrap_or(0), gid.unwrap_or(0)),
                         span,
                     };
-                    self.open_agent(build, state, &asked)?;
+                    match &mount {
+                        RunMount::Secret { env, .. } => {
+                            self.open_secret(build, &asked, env.as_deref())?;
+                        }
+                        _ => self.open_agent(build, state, &asked)?,
+                    }
                 }
             }
             self.mounts.push((mount, span));
@@ -226,7 +220,7 @@ impl PreparedMounts {
         if let Some(SourceTree::Layers(stack)) = &named
             && let Some(lower) = build.engine.mountable(stack)?
         {
-            let (path, kind) = source.find(stack)?;
+            let (path, found) = source.find(stack)?;
             let changes = if writable {
                 Some(build.engine.store.new_layer_on(stack)?)
             } else {
@@ -238,7 +232,7 @@ impl PreparedMounts {
                     .as_ref()
                     .map(|layer| (layer.upper().to_owned(), layer.work().to_owned())),
                 path,
-                directory: kind == EntryKind::Dir,
+                directory: found.kind == EntryKind::Dir,
                 target,
             }));
             self._copies.extend(changes);
@@ -289,10 +283,28 @@ impl PreparedMounts {
         Ok(())
     }
 
-    /// Whether files of the build context are mounted.
-    pub(crate) fn reads_context(&self) -> bool {
-        let of_context = |mount: &RunMount| matches!(mount, RunMount::Bind { from: None, .. });
-        self.mounts.iter().any(|(mount, _)| of_context(mount))
+    /// How often something that is mounted was found to be another than when it was looked at before, as
+    /// [`Context::changes`](launchway_context::Context::changes).
+    pub(crate) fn changes(
+        &self,
+        build: &Build<'_>,
+        state: &StageState<'_>,
+    ) -> Result<u64, EngineError> {
+        let mut changes = 0;
+        for (mount, span) in &self.mounts {
+            let from = match mount {
+                RunMount::Bind { from, .. } => from.as_deref(),
+                RunMount::Cache {
+                    from: Some(from), ..
+                } => Some(from.as_str()),
+                _ => continue,
+            };
+            changes += match source_tree_of(build, state, from, *span)? {
+                Some(named) => named.changes(),
+                None => build.request.context.changes(),
+            };
+        }
+        Ok(changes)
     }
 
     pub(crate) fn specs(&self) -> Vec<MountSpec> {
@@ -383,30 +395,37 @@ impl PreparedMounts {
             }
         };
         let directory = root.join(slot.to_string());
-        make_once(&directory, |fresh| {
-            if from.is_some() {
-                let named = source_tree_of(build, state, from.as_deref(), span)?;
+        // As with BuildKit: a folder that is named keeps its owner and mode, whatever is asked for, and what is asked
+        // for instead of one is an empty directory.
+        let is_asked = mode.is_some() || uid.is_some() || gid.is_some();
+        let is_whole = absolute("/", source.as_deref().unwrap_or("/")) == "/";
+        let named = match from {
+            Some(_) if !(is_asked && is_whole) => {
+                source_tree_of(build, state, from.as_deref(), span)?
+            }
+            _ => None,
+        };
+        make_once(&directory, build.cancellation, |fresh| {
+            let mut attributes = (mode.unwrap_or(0o755), uid.unwrap_or(0), gid.unwrap_or(0));
+            if let Some(named) = &named {
                 let source = MountSource {
                     from: from.as_deref(),
                     path: source.as_deref(),
                     span,
                 };
-                let (copy, path) = materialise(build, named.as_ref(), &source)?;
-                let seed = Over::new(&path, Stack::default());
-                LayerBuilder::new(fresh, &Stack::default())
-                    .copy(
-                        &seed,
-                        Path::new(""),
-                        Path::new(""),
-                        "/",
-                        &CopyOptions::keep_all(),
-                    )
+                let (path, found) = source.find(named.tree())?;
+                let mut builder = LayerBuilder::new(fresh, &Stack::default());
+                builder.cancellation = build.cancellation.clone();
+                builder
+                    .copy(named.tree(), &path, &path, "/", &CopyOptions::keep_all())
                     .map_err(|error| cannot_place(error, span))?;
-                drop(copy);
+                if found.kind == EntryKind::Dir && !is_whole_context(Some(named), &path) {
+                    attributes = (found.mode, found.uid, found.gid);
+                }
             }
-            fs::set_permissions(fresh, Permissions::from_mode(mode.unwrap_or(0o755)))
-                .map_err(EngineError::io("set up a cache mount"))?;
-            chown(fresh, Some(uid.unwrap_or(0)), Some(gid.unwrap_or(0)))
+            let (mode, uid, gid) = attributes;
+            chown(fresh, Some(uid), Some(gid))
+                .and_then(|()| fs::set_permissions(fresh, Permissions::from_mode(mode)))
                 .map_err(EngineError::io("set up a cache mount"))
         })?;
         self.specs.push(MountSpec::Bind {
@@ -475,19 +494,22 @@ struct MountSource<'a> {
 
 impl MountSource<'_> {
     /// The path in a tree, links followed, and what is there.
-    fn find(&self, tree: &dyn Tree) -> Result<(PathBuf, EntryKind), EngineError> {
+    fn find(&self, tree: &dyn Tree) -> Result<(PathBuf, TreeEntry), EngineError> {
         let path = below_root(&absolute("/", self.path.unwrap_or("/")));
         let path = launchway_oci::resolve(tree, &path, true)
             .map_err(|error| bad_source(&error.to_string(), self.span))?;
-        if path.as_os_str().is_empty() {
-            return Ok((path, EntryKind::Dir));
-        }
         let found = tree
             .entry(&path)
             .map_err(EngineError::io("look up the source of a mount"))?;
         let found = found.ok_or_else(|| bad_source("no such file or directory", self.span))?;
-        Ok((path, found.kind))
+        Ok((path, found))
     }
+}
+
+/// Whether a mount brings in all of a context. Then it is a directory like others, as with BuildKit: what mode the folder
+/// has on this machine does not matter.
+fn is_whole_context(named: Option<&SourceTree>, path: &Path) -> bool {
+    path.as_os_str().is_empty() && !matches!(named, Some(SourceTree::Layers(_)))
 }
 
 /// A copy of what a bind mount brings in, so that the step can neither change the original nor see
@@ -501,21 +523,25 @@ fn materialise(
         Some(named) => named.tree(),
         None => build.request.context,
     };
-    let (path, kind) = source.find(tree)?;
+    let (path, _) = source.find(tree)?;
     let copy = build.engine.store.new_layer()?;
     let options = CopyOptions::keep_all();
     let mut builder = LayerBuilder::new(copy.upper(), &Stack::default());
     builder.cancellation = build.cancellation.clone();
-    let is_file = kind != EntryKind::Dir;
-    let to = if is_file { "/file" } else { "/" };
-    builder
-        .copy(tree, &path, &path, to, &options)
-        .map_err(|error| cannot_place(error, source.span))?;
-    let at = if is_file {
-        copy.upper().join("file")
+    let (at, copied) = if is_whole_context(named, &path) {
+        let copied = builder.copy(tree, &path, &path, "/", &options);
+        (copy.upper().to_owned(), copied)
     } else {
-        copy.upper().to_owned()
+        let copied = builder.copy_folder(tree, &path, "/source", &options);
+        (copy.upper().join("source"), copied)
     };
+    copied.map_err(|error| cannot_place(error, source.span))?;
+    // A mount of this machine's files follows links. None was there a moment ago; who put one there since wants out.
+    let made =
+        fs::symlink_metadata(&at).map_err(EngineError::io("look at what is to be mounted"))?;
+    if made.is_symlink() {
+        return Err(bad_source("it became a link meanwhile", source.span));
+    }
     Ok((copy, at))
 }
 

@@ -59,7 +59,7 @@ impl Build<'_> {
             RunInvocation::Script { name, .. } => vec![format!("/dev/pipes/{name}")],
         };
         let mut mounts = PreparedMounts::resolve(self, state, run)?;
-        let hashed = self.request.context.changes();
+        let hashed = mounts.changes(self, state)?;
 
         let mut key = self.key("run", &below.layers);
         key.list("argv", &argv);
@@ -113,7 +113,7 @@ impl Build<'_> {
         }
         leave_mount_points(working.upper(), &below).map_err(|error| cannot_place(error, span))?;
         mounts.open(self, state, step)?;
-        if mounts.reads_context() && self.request.context.changes() != hashed {
+        if mounts.changes(self, state)? != hashed {
             self.doubt(&mut claimed);
         }
         let mut variables = state.scope.variables.clone();

@@ -25,8 +25,12 @@ struct Running {
 
 impl Running {
     fn start(lab: &Lab) -> Self {
+        Self::start_with(lab, &[])
+    }
+
+    fn start_with(lab: &Lab, flags: &[&str]) -> Self {
         let mut child = lab
-            .command(&["--progress", "plain"])
+            .command(&[&["--progress", "plain"], flags].concat())
             .stdout(Stdio::null())
             .stderr(Stdio::piped())
             .spawn()
@@ -169,22 +173,30 @@ fn a_build_that_waits_can_be_interrupted() {
     assert_eq!(first.ends().0, Some(0));
 }
 
+/// Forgets the step with these words, and takes its turn: another build is at it, as it seems.
+fn take_turn(lab: &Lab, words: &str) -> fs::File {
+    use rustix::fs::{FlockOperation, flock};
+    let kinds = ["root", "rootless", "single"].map(|kind| lab.state().join(kind));
+    let state = kinds.iter().find(|kind| kind.is_dir()).expect("a state");
+    let steps = fs::read_dir(state.join("engine/steps")).expect("the step cache");
+    let mut steps = steps.map(|step| step.expect("a step").path());
+    let is_it = |path: &PathBuf| fs::read_to_string(path).is_ok_and(|text| text.contains(words));
+    let step = steps.find(is_it).expect("the step");
+    let name = step.file_name().expect("a name").to_string_lossy();
+    let turn = state.join("store/locks").join(format!("step-{name}"));
+    fs::remove_file(&step).expect("forgetting the step");
+    let turn = fs::File::create(turn).expect("making a lock");
+    flock(&turn, FlockOperation::LockExclusive).expect("locking");
+    turn
+}
+
 /// What is copied is kept under what was hashed, so files must be the same at both times.
 #[test]
 fn files_that_change_while_they_are_taken_are_not_kept() {
-    use rustix::fs::{FlockOperation, flock};
     let lab = Lab::new("FROM scratch\nCOPY f /f\n");
     lab.write("f", "first");
     lab.digest(&[]);
-    let kinds = ["root", "rootless", "single"].map(|kind| lab.state().join(kind));
-    let state = kinds.iter().find(|kind| kind.is_dir()).expect("a state");
-    let mut steps = fs::read_dir(state.join("engine/steps")).expect("the step cache");
-    let step = steps.next().expect("a step").expect("a step");
-    let turn = format!("step-{}", step.file_name().to_string_lossy());
-    fs::remove_file(step.path()).expect("forgetting the step");
-    // Another build is at the step, as it seems, when the files have been hashed.
-    let turn = fs::File::create(state.join("store/locks").join(turn)).expect("making a lock");
-    flock(&turn, FlockOperation::LockExclusive).expect("locking");
+    let turn = take_turn(&lab, "COPY f /f");
     let mut build = Running::start(&lab);
     build.says("waits: the same step is under way elsewhere");
     lab.write("f", "other");
@@ -195,6 +207,35 @@ fn files_that_change_while_they_are_taken_are_not_kept() {
     lab.write("f", "first");
     let files = lab.path("files");
     lab.digest(&["-o", &files.display().to_string()]);
+    assert_eq!(fs::read(files.join("f")).expect("the file"), b"first");
+}
+
+/// The same of a folder with a name that a step mounts.
+#[test]
+fn files_that_change_while_they_are_mounted_are_not_kept() {
+    let test = "files_that_change_while_they_are_mounted_are_not_kept";
+    let step = "RUN --mount=type=bind,from=other,target=/m busybox cp /m/f /f";
+    let Some(lab) = Lab::with_busybox(test, &format!("{BUSYBOX}{step}\n")) else {
+        return;
+    };
+    let other = lab.path("other");
+    fs::create_dir(&other).expect("making a folder");
+    let write = |text: &str| fs::write(other.join("f"), text).expect("writing a file");
+    let named = format!("other={}", other.display());
+    write("first");
+    lab.digest(&["--build-context", &named]);
+    let turn = take_turn(&lab, step);
+    let mut build = Running::start_with(&lab, &["--build-context", &named]);
+    build.says("waits: the same step is under way elsewhere");
+    write("other");
+    drop(turn);
+    let (code, said) = build.ends();
+    assert_eq!(code, Some(0), "{said}");
+    assert!(said.contains("files changed while `RUN"), "{said}");
+    write("first");
+    let files = lab.path("files");
+    let to = files.display().to_string();
+    lab.digest(&["--build-context", &named, "-o", &to]);
     assert_eq!(fs::read(files.join("f")).expect("the file"), b"first");
 }
 
