@@ -28,7 +28,8 @@ impl ContextError {
     /// The stable code of this failure.
     pub fn code(&self) -> Code {
         match self {
-            Self::Open { .. } | Self::Read { .. } => UNREADABLE,
+            // That it was stopped is known to who stopped it.
+            Self::Open { .. } | Self::Read { .. } | Self::Stopped => UNREADABLE,
             Self::Missing { .. } => MISSING,
             Self::Excluded { .. } => EXCLUDED,
             Self::LinkLeaves { .. } => LINK_LEAVES,

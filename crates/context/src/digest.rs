@@ -34,6 +34,15 @@ pub fn digest(
     tree: &(dyn Tree + Sync),
     selections: &[Selected],
 ) -> Result<ContextDigest, ContextError> {
+    digest_until(tree, selections, &|| false)
+}
+
+/// As [`digest`], until `is_stopped` says that nobody wants it any more. It is asked often.
+pub fn digest_until(
+    tree: &(dyn Tree + Sync),
+    selections: &[Selected],
+    is_stopped: &(dyn Fn() -> bool + Sync),
+) -> Result<ContextDigest, ContextError> {
     let mut records = BTreeSet::new();
     let mut files: BTreeMap<PathBuf, u64> = BTreeMap::new();
     for selected in selections {
@@ -58,7 +67,7 @@ pub fn digest(
             });
         }
     }
-    let contents = hash_files(tree, &files)?;
+    let contents = hash_files(tree, &files, is_stopped)?;
     let mut hasher = ContentHasher::new("launchway/context/1");
     let mut bytes = 0;
     for record in &records {
@@ -118,6 +127,7 @@ type Hashed = Result<Vec<(PathBuf, FileContent)>, (usize, ContextError)>;
 fn hash_files(
     tree: &(dyn Tree + Sync),
     files: &BTreeMap<PathBuf, u64>,
+    is_stopped: &(dyn Fn() -> bool + Sync),
 ) -> Result<BTreeMap<PathBuf, FileContent>, ContextError> {
     let work: Vec<(&PathBuf, u64)> = files.iter().map(|(path, size)| (path, *size)).collect();
     let next = AtomicUsize::new(0);
@@ -130,7 +140,8 @@ fn hash_files(
             let at = next.fetch_add(1, Ordering::Relaxed);
             work.get(at).map(|item| (at, *item))
         } {
-            let content = hash_file(tree, path, size, &mut buffer).map_err(|error| (at, error))?;
+            let hashed = hash_file(tree, path, size, &mut buffer, is_stopped);
+            let content = hashed.map_err(|error| (at, error))?;
             done.push((path.clone(), content));
         }
         Ok(done)
@@ -169,6 +180,7 @@ fn hash_file(
     path: &Path,
     expected: u64,
     buffer: &mut [u8],
+    is_stopped: &(dyn Fn() -> bool + Sync),
 ) -> Result<FileContent, ContextError> {
     let changed = || ContextError::Changed {
         path: path.to_owned(),
@@ -186,6 +198,9 @@ fn hash_file(
     let mut hasher = Hasher::new();
     let mut size = 0;
     loop {
+        if is_stopped() {
+            return Err(ContextError::Stopped);
+        }
         let length = match file.read(buffer) {
             Ok(0) => break,
             Ok(length) => length,
@@ -247,6 +262,21 @@ mod tests {
         let found = of(folder.path(), &["etc"]);
         assert_eq!((found.bytes, found.entries), (11, 6));
         assert_eq!(of(folder.path(), &[]).entries, 0);
+    }
+
+    #[test]
+    fn ends_in_the_middle_of_a_file_when_it_is_stopped() {
+        let folder = tempfile::tempdir().unwrap();
+        // Nobody waits for the end of it.
+        let file = fs::File::create(folder.path().join("f")).unwrap();
+        file.set_len(1 << 42).unwrap();
+        let context = Context::open(folder.path(), IgnoreRules::default(), JunkRules::default());
+        let context = context.unwrap();
+        let selected = context.select("f", &[]).unwrap();
+        let asked = AtomicUsize::new(0);
+        let stopped = || asked.fetch_add(1, Ordering::Relaxed) > 9;
+        let found = digest_until(&context, &selected, &stopped);
+        assert!(matches!(found, Err(ContextError::Stopped)), "{found:?}");
     }
 
     #[test]

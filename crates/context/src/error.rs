@@ -51,6 +51,8 @@ pub enum ContextError {
     Changed { path: PathBuf },
     #[error("{} is neither a file nor a directory", path.display())]
     NotAFile { path: PathBuf },
+    #[error("stopped")]
+    Stopped,
 }
 
 fn suggestion(closest: Option<&str>) -> String {

@@ -22,7 +22,7 @@ mod root;
 mod select;
 
 pub use context::{Context, ignore_rules_in, read_ignore_rules, read_in};
-pub use digest::{ContextDigest, digest};
+pub use digest::{ContextDigest, digest, digest_until};
 pub use error::ContextError;
 pub use filter::{Filter, Verdict};
 pub use junk::JunkRules;

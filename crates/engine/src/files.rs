@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 
-use launchway_context::{Filter, Selected, digest, walk};
+use launchway_context::{Filter, Selected, digest_until, walk};
 use launchway_diagnostics::{Span, Spanned};
 use launchway_dockerfile::{
     Add, Copy, CopySource, Heredoc, expand_keep_quotes, git_source, is_http_source,
@@ -20,7 +20,7 @@ use crate::problems::{cannot_place, changed_meanwhile, missing, unknown_user, un
 use crate::remote::{Repository, check_local};
 use crate::users::Accounts;
 use crate::web::{self, Download};
-use crate::{EngineError, Event, Step, codes};
+use crate::{Cancellation, EngineError, Event, Step, codes};
 
 /// COPY and ADD in one form.
 pub(crate) struct CopyStep<'a> {
@@ -200,7 +200,7 @@ impl Build<'_> {
             key.text("parents", "yes");
         }
         for one in &taken {
-            hash_taken(&mut key, one, tree)?;
+            hash_taken(&mut key, one, tree, self.cancellation)?;
             if let (Taken::Files { selected, .. }, Ownership::Keep) = (one, owner) {
                 hash_owners(&mut key, tree, selected)?;
             }
@@ -390,7 +390,9 @@ fn hash_taken(
     key: &mut ContentHasher,
     taken: &Taken,
     tree: &(dyn Tree + Sync),
+    cancellation: &Cancellation,
 ) -> Result<(), EngineError> {
+    let is_stopped = || cancellation.is_cancelled();
     match taken {
         Taken::Text { name, content } => {
             key.text("heredoc", name).text("content", content);
@@ -404,8 +406,8 @@ fn hash_taken(
         Taken::Files { selected, .. } => {
             for one in selected {
                 key.text("source", &one.matched.to_string_lossy());
-                let content =
-                    digest(tree, std::slice::from_ref(one)).map_err(|error| unreadable(&error))?;
+                let content = digest_until(tree, std::slice::from_ref(one), &is_stopped)
+                    .map_err(|error| unreadable(&error))?;
                 key.field("content", content.hash.as_bytes());
             }
         }

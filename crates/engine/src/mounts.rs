@@ -5,7 +5,7 @@ use std::fs::{self, File, Permissions};
 use std::os::unix::fs::{PermissionsExt as _, chown};
 use std::path::{Path, PathBuf};
 
-use launchway_context::digest;
+use launchway_context::digest_until;
 use launchway_diagnostics::{Diagnostic, Span};
 use launchway_dockerfile::{CacheSharing, Run, RunMount, StageBase, expand};
 use launchway_model::{ContentHasher, InputHash};
@@ -480,7 +480,8 @@ fn source_digest(
     let selected = context
         .select(source.unwrap_or("/"), &[])
         .map_err(|error| bad_source(&error.to_string(), span))?;
-    Ok(digest(context, &selected)
+    let is_stopped = || build.cancellation.is_cancelled();
+    Ok(digest_until(context, &selected, &is_stopped)
         .map_err(|error| unreadable(&error))?
         .hash)
 }

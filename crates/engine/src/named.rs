@@ -5,7 +5,9 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Instant;
 
-use launchway_context::{Context, ContextError, Selected, digest, select, select_with_parents};
+use launchway_context::{
+    Context, ContextError, Selected, digest_until, select, select_with_parents,
+};
 use launchway_diagnostics::{Diagnostic, Span};
 use launchway_dockerfile::StageBase;
 use launchway_model::Platform;
@@ -131,7 +133,8 @@ impl Build<'_> {
         let all = context
             .select("/", &[])
             .map_err(|error| unreadable(&error))?;
-        let content = digest(context, &all).map_err(|error| unreadable(&error))?;
+        let content = digest_until(context, &all, &|| self.cancellation.is_cancelled())
+            .map_err(|error| unreadable(&error))?;
         let mut key = self.key("folder", &[]);
         key.field("content", content.hash.as_bytes());
         if context.keeps_owners() {

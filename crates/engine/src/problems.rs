@@ -63,6 +63,9 @@ pub(crate) fn missing(error: &ContextError, span: Span, from: Option<&str>) -> E
 
 /// Files that were selected and then could not be read.
 pub(crate) fn unreadable(error: &ContextError) -> EngineError {
+    if matches!(error, ContextError::Stopped) {
+        return EngineError::Cancelled;
+    }
     let cause = std::error::Error::source(error).map(ToString::to_string);
     EngineError::io(error.to_string())(std::io::Error::other(
         cause.unwrap_or_else(|| error.to_string()),
