@@ -40,6 +40,7 @@ mod run;
 mod scope;
 mod stacked;
 mod stages;
+mod triggers;
 mod upper;
 mod users;
 mod web;

@@ -6,10 +6,9 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use launchway_context::Context;
-use launchway_diagnostics::{Diagnostic, SourceMap, Span};
+use launchway_diagnostics::Span;
 use launchway_dockerfile::{
     Dockerfile, Instruction, InstructionKind, ResolvedStage, RunNetwork, StageBase, StageGraph,
-    parse_onbuild,
 };
 use launchway_git::Repositories;
 use launchway_model::{ContentHasher, ExtraHost, Platform, StepLimits};
@@ -29,8 +28,9 @@ use crate::stacked::Way;
 use crate::stages::{
     EndOnPanic, StageResult, Stages, exported_stages, sources_of, unknown_source, unseen_layer,
 };
+use crate::triggers::{parse_trigger, unknown_trigger};
 use crate::web::Downloads;
-use crate::{Cancellation, EngineError, Event, HostCa, Image, Images, Step, Web, codes};
+use crate::{Cancellation, EngineError, Event, HostCa, Image, Images, Step, Web};
 
 /// The search path of an image that sets none.
 pub(crate) const DEFAULT_PATH: &str =
@@ -537,37 +537,6 @@ impl StepDone {
     }
 }
 
-/// Reads a trigger of a base image; problems are shown at the FROM line that brought it.
-fn parse_trigger(text: &str, from: Span) -> Result<Instruction, EngineError> {
-    let mut sources = SourceMap::new();
-    let source = sources.add("ONBUILD", text);
-    let mut instruction = parse_onbuild(source, text).map_err(|problem| {
-        Diagnostic::error(
-            codes::BAD_TRIGGER,
-            format!("the base image's ONBUILD trigger `{text}` cannot be used"),
-        )
-        .at(from, "the base image named here has the trigger")
-        .note(problem.message)
-    })?;
-    instruction.span = from;
-    Ok(instruction)
-}
-
-/// That a trigger takes from what the graph does not know. Who builds can resolve again, with what is
-/// known of the image by now.
-fn unknown_trigger(text: &str, source: &str, from: Span) -> EngineError {
-    EngineError::Trigger(Box::new(
-        Diagnostic::error(
-            codes::BAD_TRIGGER,
-            format!("the base image's ONBUILD trigger `{text}` cannot be used"),
-        )
-        .at(from, "the base image named here has the trigger")
-        .note(format!(
-            "it takes files of `{source}`, which this build does not know"
-        )),
-    ))
-}
-
 fn one_line(text: &str) -> String {
     text.lines()
         .map(str::trim)
@@ -579,23 +548,6 @@ fn one_line(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn triggers_are_read_and_refused_at_the_from_line() {
-        let mut sources = SourceMap::new();
-        let source = sources.add("Dockerfile", "FROM x");
-        let from = Span::new(source, 0..6);
-        let read = parse_trigger("RUN make", from).unwrap();
-        assert_eq!(read.span, from);
-        assert!(matches!(read.kind, InstructionKind::Run(_)));
-        for text in ["NONSENSE x", "", "COPY"] {
-            let error = parse_trigger(text, from).unwrap_err();
-            let EngineError::Diagnosed(diagnostic) = error else {
-                panic!("{error:?}");
-            };
-            assert_eq!(diagnostic.code, codes::BAD_TRIGGER, "{text}");
-        }
-    }
 
     #[test]
     fn steps_are_told_on_one_line() {
