@@ -17,7 +17,7 @@ use launchway_sandbox::{Sandbox, Stacking};
 use launchway_ssh::Agents;
 
 use crate::cache::{Known, StepCache, step_key};
-use crate::collect::know_files;
+use crate::collect::{know_files, save_known_files};
 use crate::configure::{SetHere, configure, env_pairs, set_env};
 use crate::created::fill_in;
 use crate::image::KnownImages;
@@ -182,12 +182,7 @@ impl NativeEngine {
                 }
             }
         });
-        // Without it the next build reads what this one has read; that is all.
-        let put = |path: &Path, bytes: &[u8]| {
-            let put = self.store.put_file(path, bytes);
-            put.map_err(std::io::Error::other)
-        };
-        let _ = request.context.save_known_files(&put);
+        save_known_files(request.context, &self.store);
         let target = request.graph.stages.last().map(|stage| stage.index);
         let result = build
             .stages

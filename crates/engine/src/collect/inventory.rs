@@ -183,6 +183,12 @@ pub(crate) fn know_files(context: &Context, state: &Path) {
     context.know_files_by(state.join(KNOWN_FILES).join(name.hex()));
 }
 
+/// Writes down what a context knows by now. Without it the next build reads what this one has read; that is all.
+pub(crate) fn save_known_files(context: &Context, store: &Store) {
+    let put = |path: &Path, bytes: &[u8]| store.put_file(path, bytes).map_err(io::Error::other);
+    let _ = context.save_known_files(&put);
+}
+
 /// They are hints for steps, and count as such.
 fn known_files(state: &Path) -> Result<Vec<Item>, EngineError> {
     let mut items = Vec::new();

@@ -15,7 +15,9 @@ mod verify;
 
 pub use decide::{Policy, Reason, Removal, decide};
 pub use inventory::{Inventory, inventory};
-pub(crate) use inventory::{cache_mount_name, download_name, know_files, step_name};
+pub(crate) use inventory::{
+    cache_mount_name, download_name, know_files, save_known_files, step_name,
+};
 pub use item::{Item, ItemId, Kind};
 pub use pins::{Pin, PinError, pin, pins, unpin};
 pub use remove::{Freed, remove};
