@@ -118,8 +118,12 @@ pub(super) fn packing(flag: &str, outputs: &[Output]) -> Result<Packing> {
 }
 
 /// `rewrite-timestamp` of the outputs: on is what an epoch means here anyway, off leaves file times
-/// in layers alone.
-pub(super) fn rewrite_timestamps(outputs: &[Output], options: &mut BuildOptions) -> Result {
+/// in layers alone. Without an epoch there is nothing to write, as in BuildKit, and `told` says so.
+pub(super) fn rewrite_timestamps(
+    outputs: &[Output],
+    options: &mut BuildOptions,
+    told: &mut Vec<String>,
+) -> Result {
     let mut asked = outputs.iter().filter_map(|output| output.rewrite_timestamp);
     let Some(rewrite) = asked.next() else {
         return Ok(());
@@ -131,10 +135,11 @@ pub(super) fn rewrite_timestamps(outputs: &[Output], options: &mut BuildOptions)
         ));
     }
     if rewrite && options.epoch.is_none() {
-        return Err(Failure::usage(
-            "rewrite-timestamp=true needs a time to write",
-            "set SOURCE_DATE_EPOCH, in the environment or as a build argument",
-        ));
+        told.push(
+            "rewrite-timestamp=true has no time to write: set SOURCE_DATE_EPOCH, in the environment or as a build \
+             argument"
+                .to_owned(),
+        );
     }
     if !rewrite {
         options.epoch = None;

@@ -184,7 +184,7 @@ pub(crate) fn run(arguments: &Arguments, settings: &Settings) -> Result {
 }
 
 fn build(arguments: &Build, settings: &Settings) -> Result {
-    let told = arguments.compatible.check()?;
+    let mut told = arguments.compatible.check()?;
     let call = Call::parse(&arguments.call, arguments.check, settings.json)?;
     let outputs = arguments
         .output
@@ -233,7 +233,7 @@ fn build(arguments: &Build, settings: &Settings) -> Result {
     build.index = index;
     build.options.compress = packs.then_some(packing.compression);
     let epoch = build.options.epoch;
-    agreed::rewrite_timestamps(&outputs, &mut build.options)?;
+    agreed::rewrite_timestamps(&outputs, &mut build.options, &mut told)?;
     if !settings.json && !matches!(settings.progress, Progress::Quiet) {
         for line in told {
             eprintln!("warning: {line}");
