@@ -14,6 +14,7 @@ use std::io;
 use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt as _, chown};
 use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -144,6 +145,8 @@ impl Drop for Forwarded {
 /// A directory that only we can enter, in memory where there is such a place, and a lock on it by
 /// which others see that it is in use.
 fn private_directory() -> io::Result<(PathBuf, File)> {
+    // No name comes twice: an `ssh-agent` that is told to end removes its socket by name, some time later.
+    static NEXT: AtomicU64 = AtomicU64::new(0);
     let memory = Path::new("/dev/shm");
     let parent = if memory.is_dir() {
         memory
@@ -151,8 +154,9 @@ fn private_directory() -> io::Result<(PathBuf, File)> {
         Path::new("/tmp")
     };
     remove_leftovers(parent);
-    for attempt in 0..1000 {
-        let path = parent.join(format!("{PREFIX}{}-{attempt}", std::process::id()));
+    for _ in 0..1000 {
+        let number = NEXT.fetch_add(1, Ordering::Relaxed);
+        let path = parent.join(format!("{PREFIX}{}-{number}", std::process::id()));
         match fs::DirBuilder::new().mode(0o700).create(&path) {
             Ok(()) => {
                 let lock = File::open(&path)?;
@@ -322,6 +326,16 @@ mod tests {
         let mut answer = [0; 5];
         client.read_exact(&mut answer).unwrap();
         assert_eq!(answer, [0, 0, 0, 1, 5]);
+    }
+
+    /// An agent that ends removes its socket by name, and may do so when the next one is there.
+    #[test]
+    fn no_socket_has_the_name_of_one_before() {
+        let own = fs::metadata("/proc/self").unwrap();
+        let agent = Agent::Socket("/nonexistent/agent".into());
+        let open = || agent.forward((own.uid(), own.gid()), 0o600).unwrap();
+        let first = open().socket().to_owned();
+        assert_ne!(open().socket(), first);
     }
 
     #[test]
